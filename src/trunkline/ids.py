@@ -1,0 +1,57 @@
+"""Make identifiers: UUIDs for rows, `tl_…` API keys with a checksum, request ids."""
+
+import hashlib
+import secrets
+import uuid
+import zlib
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SECRET_LENGTH = 40  # 238 bits
+_CHECKSUM_LENGTH = 6
+KEY_PREFIX = "tl_"
+
+
+def new_id() -> str:
+    """Return a random UUID (RFC 9562, version 4) in canonical form."""
+    return str(uuid.uuid4())
+
+
+def new_request_id() -> str:
+    """Return a request id: `req_` and 24 hex digits."""
+    return "req_" + secrets.token_hex(12)
+
+
+def new_key_id() -> str:
+    """Return the public id of an API key: `ak_` and 16 hex digits."""
+    return "ak_" + secrets.token_hex(8)
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()), _CHECKSUM_LENGTH)
+
+
+def new_api_key() -> str:
+    """Return a fresh API key: `tl_`, 40 base-62 characters, and a CRC-32 checksum of 6."""
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+    return f"{KEY_PREFIX}{body}{_checksum(body)}"
+
+
+def is_api_key(text: str) -> bool:
+    """Tell whether `text` has the form and checksum of an API key, without any look-up."""
+    if not text.startswith(KEY_PREFIX) or len(text) != len(KEY_PREFIX) + _SECRET_LENGTH + _CHECKSUM_LENGTH:
+        return False
+    body, checksum = text[3:-_CHECKSUM_LENGTH], text[-_CHECKSUM_LENGTH:]
+    return text.isascii() and _checksum(body) == checksum
+
+
+def hash_api_key(key: str) -> bytes:
+    """Return what is stored of an API key: SHA-256, enough for 238 random bits."""
+    return hashlib.sha256(key.encode()).digest()

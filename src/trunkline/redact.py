@@ -1,0 +1,80 @@
+"""The one redactor: nothing secret leaves in a log, an error, a trace or a response."""
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import orjson
+
+MASK = "[redacted]"
+_MIN_LENGTH = 4  # shorter values would blank out ordinary text
+_KEY_PATTERN = re.compile(r"tl_[0-9A-Za-z]{46}")
+_SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
+)
+_SECRET_NAME = re.compile(r"secret|password|passwd|token|api[-_]?key|private[-_]?key|assertion|credential", re.I)
+
+
+class Redactor:
+    """Blank out known secret values, in every spelling they travel in, anywhere in a JSON value."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._spellings: tuple[str, ...] = ()
+        self._encoded: tuple[bytes, ...] = ()
+        self.add(*secrets)
+
+    def add(self, *secrets: str) -> None:
+        """Learn more secret values, such as a token that was just fetched."""
+        found = set(self._spellings)
+        for secret in secrets:
+            if len(secret) >= _MIN_LENGTH:
+                found.update(_spellings(secret))
+        self._spellings = tuple(sorted(found, key=len, reverse=True))
+        self._encoded = tuple(orjson.dumps(text)[1:-1] for text in self._spellings)
+
+    def text(self, text: str) -> str:
+        """Redact a string."""
+        for spelling in self._spellings:
+            if spelling in text:
+                text = text.replace(spelling, MASK)
+        return redact_keys(text)
+
+    def value(self, value: Any) -> Any:
+        """Redact every string, and every object key, in a JSON value."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(str(key)): self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+    def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Redact headers: those that carry credentials by name, and known values in any other."""
+        return {
+            name: MASK if is_secret_name(name) else self.text(value) for name, value in headers
+        }
+
+    def found_in(self, encoded: bytes) -> bool:
+        """Tell whether orjson's output holds a known secret: cheap enough to ask of every answer."""
+        return any(secret in encoded for secret in self._encoded) or b"tl_" in encoded
+
+
+def _spellings(secret: str) -> set[str]:
+    raw = secret.encode()
+    forms = {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(raw).decode()}
+    forms.add(base64.urlsafe_b64encode(raw).decode().rstrip("="))
+    forms.update(line for line in secret.splitlines() if len(line) >= 16 and not line.startswith("-----"))
+    return forms
+
+
+def redact_keys(text: str) -> str:
+    """Blank out anything that looks like one of our own API keys."""
+    return _KEY_PATTERN.sub(MASK, text) if "tl_" in text else text
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a header or field of this name carries a credential."""
+    return name.lower() in _SECRET_HEADERS or _SECRET_NAME.search(name) is not None
