@@ -14,7 +14,9 @@ _KEY_PATTERN = re.compile(r"tl_[0-9A-Za-z]{46}")
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
 )
-_SECRET_NAME = re.compile(r"secret|password|passwd|token|api[-_]?key|private[-_]?key|assertion|credential", re.I)
+_SECRET_NAME = re.compile(
+    r"secret|password|passwd|token|api[-_]?key|private[-_]?key|assertion|credential", re.I
+)
 
 
 class Redactor:
@@ -53,9 +55,7 @@ class Redactor:
 
     def headers(self, headers: Iterable[tuple[str, str]]) -> dict[str, str]:
         """Redact headers: those that carry credentials by name, and known values in any other."""
-        return {
-            name: MASK if is_secret_name(name) else self.text(value) for name, value in headers
-        }
+        return {name: MASK if is_secret_name(name) else self.text(value) for name, value in headers}
 
     def found_in(self, encoded: bytes) -> bool:
         """Tell whether orjson's output holds a known secret: cheap enough to ask of every answer."""

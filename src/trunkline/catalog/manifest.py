@@ -1,0 +1,171 @@
+"""What a connector may say: the closed vocabulary, as classes. One `Manifest` serves files and integrations."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trunkline.catalog.endpoint import AuthFields, EndpointConfig, HttpMethod, NativeAuthType
+
+AuthType = NativeAuthType | Literal["basic"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ConfigField(_Part):
+    """One line of the form that configures an integration. Not for secrets: those belong to `auth`."""
+
+    label: str
+    description: str = ""
+    example: str | None = None
+    pattern: str | None = None
+    default: str | None = None
+    optional: bool = False
+
+
+class AuthMethod(AuthFields):
+    """One way in. The native six and `basic`; URLs may look up `{base_url}` and `{config.x}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: AuthType
+    label: str = ""
+    header_format: Annotated[str, Field(pattern=r"^[^{}]*\{secret\}[^{}]*$", max_length=128)] = "{secret}"
+
+
+class CredentialField(_Part):
+    """One value a person enters to use an auth method. All are sealed; `secret` ones are never shown."""
+
+    name: str
+    label: str
+    secret: bool = True
+    optional: bool = False
+
+
+_CREDENTIALS: dict[str, tuple[CredentialField, ...]] = {
+    "basic": (
+        CredentialField(name="username", label="User name", secret=False),
+        CredentialField(name="password", label="Password"),
+    ),
+    "api_key_header": (CredentialField(name="api_key", label="API key"),),
+    "bearer_token": (CredentialField(name="bearer_token", label="Token"),),
+    "oauth2_client_credentials": (
+        CredentialField(name="client_id", label="Client id", secret=False),
+        CredentialField(name="client_secret", label="Client secret"),
+    ),
+    "json_token_exchange": (
+        CredentialField(name="client_id", label="Client id", secret=False),
+        CredentialField(name="client_secret", label="Client secret"),
+    ),
+    "oauth2_jwt_bearer": (CredentialField(name="private_key", label="Private key (PEM)"),),
+    "bearer_token_exchange": (CredentialField(name="exchange_secret", label="Exchange secret"),),
+}
+
+
+def credential_fields(method: AuthMethod) -> tuple[CredentialField, ...]:
+    """List what a person must enter for this auth method."""
+    return _CREDENTIALS[method.type]
+
+
+class ErrorRule(_Part):
+    """How this API says no, also inside a 200."""
+
+    message: str | None = None
+    """Path of the text to show."""
+    ok: str | None = None
+    """Path whose value must be true, else the call failed."""
+    present: str | None = None
+    """Path that must be absent or empty, else the call failed."""
+
+
+class RateLimit(_Part):
+    """Which response headers tell how many calls are left and when more are allowed."""
+
+    remaining: str
+    reset: str
+    reset_format: Literal["epoch_seconds", "delta_seconds"] = "epoch_seconds"
+
+
+class PageLimit(_Part):
+    """The parameter that sets the page size, and the size to ask for."""
+
+    param: str
+    size: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Paging(_Part):
+    """How a list continues. Which words go with which type is checked at load."""
+
+    type: Literal["none", "cursor", "link", "page", "offset", "keyset"]
+    limit: PageLimit | None = None
+    cursor_param: str | None = None
+    cursor_path: str | None = None
+    page_param: str | None = None
+    first_page: int = 1
+    offset_param: str | None = None
+    more_path: str | None = None
+    """Path of a boolean that says whether there is another page."""
+    total_path: str | None = None
+
+
+class Endpoint(EndpointConfig):
+    """One callable operation of a connector: the native endpoint and how its request is built."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: HttpMethod = "GET"
+    description: str = ""
+    query: dict[str, Any] = {}
+    body: dict[str, Any] | None = None
+    records: str | None = None
+    """Path of the list of records in the answer."""
+    paging: Paging | None = None
+    errors: ErrorRule | None = None
+
+
+class Cursor(_Part):
+    """How a stream asks only for what is new."""
+
+    field: str
+    start: str
+    query: dict[str, str]
+    lag_seconds: Annotated[int, Field(ge=0)] = 0
+
+
+class ForEach(_Part):
+    """Call the stream's endpoint once for each record of a parent stream, named `{parent.…}`."""
+
+    stream: str
+    params: dict[str, str]
+
+
+class Stream(_Part):
+    """A list of records that can be pulled."""
+
+    endpoint: str
+    key: str
+    description: str = ""
+    cursor: Cursor | None = None
+    paging: Paging | None = None
+    for_each: ForEach | None = None
+
+
+class Manifest(_Part):
+    """A connector: what a service is and can do."""
+
+    id: str
+    name: str
+    category: str = "other"
+    description: str = ""
+    docs_url: str | None = None
+    base_url: str
+    config: dict[str, ConfigField] = {}
+    auth: dict[str, AuthMethod] = {}
+    check: str | None = None
+    errors: ErrorRule | None = None
+    rate_limit: RateLimit | None = None
+    headers: dict[str, str] = {}
+    endpoints: dict[str, Endpoint] = {}
+    streams: dict[str, Stream] = {}
+    maps: dict[str, dict[str, Any]] = {}
