@@ -15,7 +15,7 @@ _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
 )
 _SECRET_NAME = re.compile(
-    r"secret|password|passwd|token|api[-_]?key|private[-_]?key|assertion|credential", re.I
+    r"secret|password|passwd|token|api[-_]?key|private[-_]?key|assertion|credential", re.IGNORECASE
 )
 
 
