@@ -143,6 +143,7 @@ integrations = sa.Table(
     sa.Column("updated_at", Time, nullable=False),
     sa.Column("last_tested_at", Time),
     sa.Column("last_test_status", sa.String(32)),
+    sa.Column("search_text", sa.Text, nullable=False),  # case-folded names: the same search on both databases
     sa.UniqueConstraint("workspace_id", "name"),
     sa.Index("ix_integrations_workspace_id_created_at_id", "workspace_id", "created_at", "id"),
 )
