@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.catalog.endpoint import AuthFields, EndpointConfig, HttpMethod, NativeAuthType
 
-AuthType = NativeAuthType | Literal["basic"]
+AuthType = NativeAuthType | Literal["basic", "none"]
 
 
 class _Part(BaseModel):
@@ -24,14 +24,27 @@ class ConfigField(_Part):
     optional: bool = False
 
 
+class SecretField(_Part):
+    """One more secret of an auth method, looked up as `{secret.name}` in endpoint requests."""
+
+    label: str
+    description: str = ""
+    optional: bool = False
+
+
 class AuthMethod(AuthFields):
-    """One way in. The native six and `basic`; URLs may look up `{base_url}` and `{config.x}`."""
+    """One way in: the native six, `basic` and `none`.
+
+    `token_url`, `exchange_url`, `header_name` and the assertion's fields may look up `{base_url}` and `{config.x}`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     type: AuthType
     label: str = ""
+    description: str = ""
     header_format: Annotated[str, Field(pattern=r"^[^{}]*\{secret\}[^{}]*$", max_length=128)] = "{secret}"
+    secrets: dict[str, SecretField] = {}
 
 
 class CredentialField(_Part):
@@ -39,6 +52,7 @@ class CredentialField(_Part):
 
     name: str
     label: str
+    description: str = ""
     secret: bool = True
     optional: bool = False
 
@@ -60,12 +74,16 @@ _CREDENTIALS: dict[str, tuple[CredentialField, ...]] = {
     ),
     "oauth2_jwt_bearer": (CredentialField(name="private_key", label="Private key (PEM)"),),
     "bearer_token_exchange": (CredentialField(name="exchange_secret", label="Exchange secret"),),
+    "none": (),
 }
 
 
 def credential_fields(method: AuthMethod) -> tuple[CredentialField, ...]:
     """List what a person must enter for this auth method."""
-    return _CREDENTIALS[method.type]
+    return _CREDENTIALS[method.type] + tuple(
+        CredentialField(name=name, label=field.label, description=field.description, optional=field.optional)
+        for name, field in method.secrets.items()
+    )
 
 
 class ErrorRule(_Part):
@@ -80,9 +98,12 @@ class ErrorRule(_Part):
 
 
 class RateLimit(_Part):
-    """Which response headers tell how many calls are left and when more are allowed."""
+    """Which response headers tell how many calls are left and when more are allowed.
 
-    remaining: str
+    An API without `remaining` tells only when to come back, with its 429.
+    """
+
+    remaining: str | None = None
     reset: str
     reset_format: Literal["epoch_seconds", "delta_seconds"] = "epoch_seconds"
 
@@ -110,7 +131,12 @@ class Paging(_Part):
 
 
 class Endpoint(EndpointConfig):
-    """One callable operation of a connector: the native endpoint and how its request is built."""
+    """One callable operation of a connector: the native endpoint and how its request is built.
+
+    `query`, `body` and `headers` are templates. Where `body` (POST, PUT, PATCH) or `query` (GET, DELETE) is given,
+    exactly that is sent; where it is not, every parameter the path, the query and the headers do not look up goes
+    there, as the native format has it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -122,6 +148,10 @@ class Endpoint(EndpointConfig):
     """Path of the list of records in the answer."""
     paging: Paging | None = None
     errors: ErrorRule | None = None
+    base_url: str | None = None
+    """Another host than the connector's; may look up `{config.x}` and `{base_url}`."""
+    auth: bool = True
+    """False: call without the integration's credentials, for hosts that take none."""
 
 
 class Cursor(_Part):
@@ -146,6 +176,8 @@ class Stream(_Part):
     endpoint: str
     key: str
     description: str = ""
+    params: dict[str, Any] = {}
+    """Parameters of the endpoint that every call of this stream sends."""
     cursor: Cursor | None = None
     paging: Paging | None = None
     for_each: ForEach | None = None
