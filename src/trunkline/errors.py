@@ -111,11 +111,15 @@ class RemoteFailed(TrunklineError):
         service: str | None = None,
         status: int | None = None,
         retryable: bool = False,
+        retries: int = 0,
+        trace: dict[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self.service = service
         self.status = status
         self.retryable = retryable
+        self.retries = retries
+        self.trace = trace
         super().__init__(message)
 
 

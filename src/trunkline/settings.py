@@ -81,6 +81,39 @@ class Settings:
         return self.data_dir / "ready.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings:
+    """Where a client finds a running hub, and with which key. Empty means: ask the hub's ready file."""
+
+    url: str = _setting("", "address of a running hub, for the command line")
+    api_key: str = _setting("", "API key for the command line", secret=True)
+    workspace: str = _setting("", "workspace id for the command line; empty: the key's own")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> "ClientSettings":
+        """Read `TRUNKLINE_URL`, `TRUNKLINE_API_KEY` (or `…_FILE`) and `TRUNKLINE_WORKSPACE`.
+
+        Raises:
+            Invalid: naming a variable whose file cannot be read.
+        """
+        env = os.environ if environ is None else environ
+        values = {}
+        for item in fields(cls):
+            name = _PREFIX + item.name.upper()
+            try:
+                values[item.name] = _read(env, name, secret=bool(item.metadata["secret"])) or ""
+            except (ValueError, OSError) as error:
+                raise Invalid.field((name,), str(error)) from error
+        return cls(**values)
+
+
+def environment_for_child(environ: Mapping[str, str] | None = None, **values: str) -> dict[str, str]:
+    """Return a child's environment: this one's without any `TRUNKLINE_` variable, plus `values`."""
+    env = os.environ if environ is None else environ
+    kept = {name: value for name, value in env.items() if not name.startswith(_PREFIX)}
+    return kept | {_PREFIX + name.upper(): value for name, value in values.items()}
+
+
 def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str | None:
     path = env.get(name + "_FILE") if secret else None
     if path:
