@@ -133,9 +133,9 @@ class Paging(_Part):
 class Endpoint(EndpointConfig):
     """One callable operation of a connector: the native endpoint and how its request is built.
 
-    `query`, `body` and `headers` are templates. Where `body` (POST, PUT, PATCH) or `query` (GET, DELETE) is given,
-    exactly that is sent; where it is not, every parameter the path, the query and the headers do not look up goes
-    there, as the native format has it.
+    `path`, `query`, `body` and `headers` are templates. A parameter that none of them looks up goes where the native
+    format has it: with GET and DELETE into the query, otherwise into the body, unless `body` is given: then exactly
+    that is sent.
     """
 
     model_config = ConfigDict(extra="forbid")
