@@ -1,0 +1,108 @@
+"""Bring a database to the tables this version needs, one process at a time, all or nothing.
+
+The steps themselves are the revisions in `trunkline.migrations`, written for Alembic.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from trunkline import migrations
+from trunkline.db import postgresql, sqlite
+from trunkline.db.faults import translate
+from trunkline.errors import Unavailable
+
+_LOCK = 0x7472756E6B6C696E  # "trunklin": which advisory lock is ours
+
+
+def prepare_sqlite(path: Path) -> None:
+    """Create the file if there is none, and migrate it.
+
+    Raises:
+        Unavailable: the file cannot be used, or a newer Trunkline made it.
+    """
+    try:
+        with _only_process(path.parent):
+            sqlite.make_file(path)
+            _migrate_file(path)
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(translate(error))
+        raise Unavailable(f"The database {path} cannot be used: {reason}") from None
+
+
+def prepare_postgresql(url: sa.URL) -> None:
+    """Migrate the database at `url`.
+
+    Raises:
+        Unavailable: it cannot be reached, or a newer Trunkline made it.
+    """
+    engine = postgresql.engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.execute(sa.text("SET LOCAL lock_timeout = '60s'"))
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            migrate(connection)
+    except OperationalError as error:
+        raise postgresql.unreachable(url, error) from None
+    except SQLAlchemyError as error:
+        raise Unavailable(f"The database cannot be brought up to date: {translate(error)}") from None
+    finally:
+        engine.dispose()
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Apply the missing revisions inside the caller's transaction.
+
+    Raises:
+        Unavailable: the database is at a revision this version does not know.
+    """
+    config = Config()
+    config.set_main_option("script_location", os.path.dirname(migrations.__file__).replace("%", "%%"))  # noqa: PTH120 - Alembic wants text
+    config.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_heads()
+    known = {revision.revision for revision in script.walk_revisions()}
+    unknown = sorted(set(current) - known)
+    if unknown:
+        raise Unavailable(
+            f"The database was made by a newer Trunkline (revision {', '.join(unknown)}): "
+            "install that version, or restore a backup made before the upgrade."
+        )
+    if current != (script.get_current_head(),):
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _only_process(folder: Path) -> Iterator[None]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel lets go of it when a process dies
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _migrate_file(path: Path) -> None:
+    connection, raw = sqlite.connect(path)
+    try:
+        raw.execute("PRAGMA foreign_keys=OFF")  # tables are rebuilt; the whole is checked before the commit
+        connection.begin()
+        raw.execute("BEGIN IMMEDIATE")
+        migrate(connection)
+        if raw.execute("PRAGMA foreign_key_check").fetchone():
+            raise Unavailable(f"The database {path} cannot be brought up to date: rows would lose others.")
+        raw.execute("COMMIT")
+    finally:
+        sqlite.disconnect(connection, raw)
