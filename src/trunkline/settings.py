@@ -32,6 +32,9 @@ class Settings:
         "",
         "hosts, host:port pairs and networks that calls may reach although private; plain http only there",
     )
+    egress_ca_file: Path | None = _setting(
+        None, "certificates (PEM) of one more authority to trust in calls, beside the system's"
+    )
     connectors_dir: Path | None = _setting(None, "a folder with more connectors, reloaded on change")
     max_body_bytes: int = _setting(1024 * 1024, "largest request body accepted, in bytes")
     max_response_bytes: int = _setting(
