@@ -1,0 +1,101 @@
+"""Read and check the text of a URL. Decides about spelling only, never about where it leads."""
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from yarl import URL
+
+from trunkline.egress.addresses import Address, read_address
+
+MAX_URL_LENGTH = 2048
+_START = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_PORT = re.compile(r":([0-9]{1,5})?\Z")
+# Control characters, every kind of white space, direction marks, lone surrogates, the backslash.
+_UNSAFE = re.compile(
+    r"[\x00-\x20\x7f-\xa0\\\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ud800-\udfff]"
+)
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+# What the WHATWG URL standard calls a host that ends in a number: resolvers read it as an address.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+class Target(NamedTuple):
+    """A URL taken apart: lower-case host without brackets or final dot, and its address if it is one."""
+
+    url: URL
+    scheme: str
+    host: str
+    port: int
+    address: Address | None
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError, with a text for people, unless `url` is an absolute http(s) URL we would call.
+
+    Refused: other schemes, no host, user names or passwords, white space and control characters,
+    backslashes, fragments, ports outside 1-65535, odd spellings of addresses, over 2,048 characters.
+    Linear in the length of the text. Where the URL leads is decided when it is called.
+    """
+    read_url(url)
+
+
+def read_url(text: str) -> Target:
+    """Take a URL apart, or raise ValueError as `check_url` does."""
+    if len(text) > MAX_URL_LENGTH:
+        raise ValueError(f"must have at most {MAX_URL_LENGTH:,} characters")
+    if _UNSAFE.search(text):
+        raise ValueError("must have no white space, control characters or backslashes; percent-encode them")
+    start = _START.match(text)
+    if start is None:
+        raise ValueError("must begin with http:// or https://")
+    if "#" in text:
+        raise ValueError("must have no fragment (#…)")
+    _check_authority(start[1])
+    url = URL(text)
+    if not url.raw_host:
+        raise ValueError("must name a host")
+    host, address = read_host(url.raw_host)
+    return Target(url, url.scheme, host, url.port or 0, address)
+
+
+def _check_authority(authority: str) -> None:
+    if "@" in authority:
+        raise ValueError("must have no user name or password before the host; use an auth method instead")
+    if "%" in authority:
+        raise ValueError("must have no percent-encoding or zone identifier in its host")
+    _, colon, port = authority.rpartition("]")[2].rpartition(":")
+    if not colon:
+        return
+    if not _PORT.match(f":{port}") or (port and not 1 <= int(port) <= 65535):
+        raise ValueError("must have a port from 1 to 65535")
+
+
+@lru_cache(maxsize=1024)
+def read_host(raw: str) -> tuple[str, Address | None]:
+    """Return a host in the one form we compare, and its address if it is one; ValueError if malformed."""
+    if ":" in raw:
+        address = read_address(raw)
+        if address is None:
+            raise ValueError("must have a valid IPv6 address between its brackets")
+        return raw, address
+    host = raw.lower().removesuffix(".")
+    if len(host) > 253 or not _HOST.fullmatch(host):
+        raise ValueError("must have a valid host name")
+    if not _NUMBER.fullmatch(host.rpartition(".")[2]):
+        return host, None
+    address = read_address(host)
+    if not isinstance(address, IPv4Address) or raw != host:
+        raise ValueError("must write an IPv4 address as four decimal numbers, such as 192.0.2.1")
+    return host, address
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it is written in front of a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_same_origin(one: Target, other: Target) -> bool:
+    """Tell whether two URLs share scheme, host and port, the bounds within which credentials stay."""
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)
