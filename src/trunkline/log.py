@@ -1,0 +1,60 @@
+"""Structured logs: one JSON object a line on standard error, redacted, with the request id."""
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from trunkline.redact import MASK, is_secret_name, redact_keys
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(level: str = "info", form: str = "json", stream: TextIO | None = None) -> None:
+    """Set the process's logging up; everything of the standard library goes through it too."""
+    stream = stream or sys.stderr
+    threshold = _LEVELS.get(level.lower(), logging.INFO)
+    renderer: Any = structlog.dev.ConsoleRenderer() if form == "console" else _render
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Bridge()]
+    root.setLevel(max(threshold, logging.WARNING))
+
+
+def _render(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+def _redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = MASK if is_secret_name(key) else redact_keys(value)
+    return event
+
+
+class _Bridge(logging.Handler):
+    """Pass records of libraries on, as text without their arguments' representations."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = structlog.get_logger(record.name)
+        event.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
+def get(name: str) -> Any:
+    """Return a logger; its methods take an event name and key-value pairs."""
+    return structlog.get_logger(logger=name)
