@@ -121,6 +121,7 @@ def _create_integrations() -> None:
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.Column("last_tested_at", sa.BigInteger),
         sa.Column("last_test_status", sa.String(32)),
+        sa.Column("search_text", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_integrations"),
         sa.UniqueConstraint("workspace_id", "name", name="uq_integrations_workspace_id_name"),
         _of_workspace("integrations"),
