@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trunkline.catalog.endpoint import AuthFields, EndpointConfig, HttpMethod, NativeAuthType
 
-AuthType = NativeAuthType | Literal["basic", "none"]
+AuthType = Literal[NativeAuthType, "basic", "none"]
 
 
 class _Part(BaseModel):
@@ -134,8 +134,8 @@ class Endpoint(EndpointConfig):
     """One callable operation of a connector: the native endpoint and how its request is built.
 
     `path`, `query`, `body` and `headers` are templates. A parameter that none of them looks up goes where the native
-    format has it: with GET and DELETE into the query, otherwise into the body, unless `body` is given: then exactly
-    that is sent.
+    format has it: with GET and DELETE into the query (where it wins over `query`, which so gives defaults), otherwise
+    into the body, unless `body` is given: then exactly that is sent.
     """
 
     model_config = ConfigDict(extra="forbid")
