@@ -1,0 +1,79 @@
+"""Compact JSON text of whatever an upstream sent, however odd. Reading JSON is not done here."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def compact_json(value: Any) -> str:
+    """Write a JSON value without spaces.
+
+    What JSON or UTF-8 cannot hold is replaced, never refused: NaN and infinities become null, a lone surrogate
+    becomes U+FFFD. Any depth and any integer works.
+    """
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return "".join(_pieces(value))
+
+
+def clean_text(text: str) -> str:
+    """Replace lone surrogates, which no encoding can carry, with U+FFFD."""
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    """Write a value without recursion: a thousand levels are no reason to fail."""
+    stack: list[Any] = [iter([("", value)])]
+    closers = [""]
+    while stack:
+        pair = next(stack[-1], None)
+        if pair is None:
+            stack.pop()
+            yield closers.pop()
+            continue
+        prefix, item = pair
+        yield prefix
+        if isinstance(item, dict):
+            yield "{"
+            stack.append(_members(item))
+            closers.append("}")
+        elif isinstance(item, list | tuple):
+            yield "["
+            stack.append(zip(_separators(), item, strict=False))
+            closers.append("]")
+        else:
+            yield _scalar(item)
+
+
+def _members(value: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for separator, (key, item) in zip(_separators(), value.items(), strict=False):
+        yield f"{separator}{_scalar(str(key))}:", item
+
+
+def _separators() -> Iterator[str]:
+    yield ""
+    while True:
+        yield ","
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return orjson.dumps(clean_text(value)).decode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _integer(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "null"
+    return orjson.dumps(value, default=str).decode()
+
+
+def _integer(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # beyond the interpreter's limit of digits, so quadratic to write
+        return "null"
