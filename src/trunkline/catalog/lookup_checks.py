@@ -1,6 +1,6 @@
 """Checks of a connector's look-ups at load: every name exists, may be looked up there, and is required rightly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,14 +113,14 @@ def check_lookups(manifest: Manifest) -> Iterator[Finding]:
 
 def _problem(manifest: Manifest, place: Place, lookup: Lookup) -> str | None:
     space, _, rest = lookup.name.partition(".")
+    if space == "config":
+        every_call = place.loc[0] in {"base_url", "headers"}
+        return _config_problem(manifest, rest, needed=every_call and not lookup.optional)
+    if space == "secret":
+        return _secret_problem(manifest, rest)
     if space not in NAMESPACES and place.endpoint is not None:
         return _param_problem(manifest.endpoints[place.endpoint], place, lookup)
-    checks: dict[str, Callable[[Manifest, str, Lookup], str | None]] = {
-        "config": _config_problem,
-        "secret": _secret_problem,
-    }
-    check = checks.get(space)
-    return check(manifest, rest, lookup) if check else None
+    return None
 
 
 def _param_problem(endpoint: Endpoint, place: Place, lookup: Lookup) -> str | None:
@@ -137,22 +137,19 @@ def _param_problem(endpoint: Endpoint, place: Place, lookup: Lookup) -> str | No
     return None
 
 
-def _config_problem(manifest: Manifest, name: str, lookup: Lookup) -> str | None:
+def _config_problem(manifest: Manifest, name: str, *, needed: bool) -> str | None:
     field = manifest.config.get(name)
     if field is None:
         return f"is not in config{did_you_mean(name, manifest.config)}"
-    if field.optional and field.default is None and not lookup.optional:
-        return "may be absent: it is optional without a default; write '{" + lookup.name + "?}'"
+    if needed and field.optional and field.default is None:
+        return "is needed by every call, but optional and without a default; write '{config." + name + "?}'"
     return None
 
 
-def _secret_problem(manifest: Manifest, name: str, lookup: Lookup) -> str | None:
-    ways = [{field.name: field for field in credential_fields(method)} for method in manifest.auth.values()]
-    known = {field for way in ways for field in way}
+def _secret_problem(manifest: Manifest, name: str) -> str | None:
+    known = {field.name for method in manifest.auth.values() for field in credential_fields(method)}
     if name not in known:
         return f"is no secret of any auth method{did_you_mean(name, sorted(known))}"
-    if not lookup.optional and any(name not in way or way[name].optional for way in ways):
-        return "may be absent: not every way in asks for it; write '{" + lookup.name + "?}'"
     return None
 
 

@@ -1,0 +1,122 @@
+"""Judge what a person enters to use a connector: its config, its way in, its credentials. Stores nothing."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from trunkline.catalog.manifest import AuthMethod, Manifest, credential_fields
+from trunkline.catalog.patterns import matches
+from trunkline.catalog.template import ADDRESS, MissingLookupError, Template
+from trunkline.catalog.vocabulary import did_you_mean
+from trunkline.errors import FieldError, Invalid
+
+MAX_CONFIG = 2048
+MAX_SECRET = 8192
+
+
+def effective_auth(manifest: Manifest, method_name: str | None) -> AuthMethod | None:
+    """Return the chosen way in; with None the only or first one. None means: no credentials are sent.
+
+    Raises:
+        Invalid: at ("auth_method",), for a name that the connector does not have.
+    """
+    if method_name is None:
+        method = next(iter(manifest.auth.values()), None)
+    elif method_name in manifest.auth:
+        method = manifest.auth[method_name]
+    else:
+        found = did_you_mean(method_name, manifest.auth)
+        raise Invalid.field(("auth_method",), f"'{manifest.id}' has no way in '{method_name[:64]}'{found}")
+    return None if method is None or method.type == "none" else method
+
+
+def with_defaults(manifest: Manifest, config: Mapping[str, str]) -> dict[str, str]:
+    """Return the config with the defaults of what was left out, and without empty values."""
+    given = {name: value for name, value in config.items() if value != ""}
+    defaults = {name: field.default for name, field in manifest.config.items() if field.default is not None}
+    return {**defaults, **given}
+
+
+def render_base_url(manifest: Manifest, config: Mapping[str, str]) -> str:
+    """Fill in the connector's base URL, without a slash at its end. Raises Invalid at ("config", name)."""
+    template = Template.compile(manifest.base_url, namespaces=ADDRESS)
+    try:
+        url = template.render({"config": with_defaults(manifest, config)})
+    except MissingLookupError as error:
+        raise Invalid.field(tuple(error.name.split(".")), "Field required", "missing") from None
+    return str(url).rstrip("/")
+
+
+def check_config(manifest: Manifest, config: Mapping[str, Any]) -> list[FieldError]:
+    """Check config values, as ("config", name): unknown, missing, too long, not as the pattern says."""
+    problems = [
+        FieldError(
+            ("config", name[:64]), f"unknown field{did_you_mean(name, manifest.config)}", "extra_forbidden"
+        )
+        for name in config
+        if name not in manifest.config
+    ]
+    for name, field in manifest.config.items():
+        value = config.get(name)
+        if value is None or value == "":
+            if field.default is None and not field.optional:
+                problems.append(FieldError(("config", name), "Field required", "missing"))
+        elif problem := _config_problem(value, field.pattern, field.example):
+            problems.append(FieldError(("config", name), problem, input=value))
+    return problems
+
+
+def _config_problem(value: Any, pattern: str | None, example: str | None) -> str | None:
+    if not isinstance(value, str):
+        return "must be a string"
+    if len(value) > MAX_CONFIG:
+        return f"has at most {MAX_CONFIG} characters"
+    if not value.isprintable():
+        return "must not hold control characters"
+    if pattern is not None and not matches(pattern, value):
+        return f"must look like {example}" if example else f"must match {pattern}"
+    return None
+
+
+def check_credentials(
+    manifest: Manifest,
+    method: AuthMethod | None,
+    values: Mapping[str, Any],
+    *,
+    stored: Collection[str] = (),
+) -> list[FieldError]:
+    """Check credentials, as ("credentials", name): unknown, missing, empty, over 8,192 characters.
+
+    `stored` names those that are kept from before, so need not be sent again. No value is ever repeated.
+    """
+    fields = {field.name: field for field in credential_fields(method)} if method else {}
+    problems = [
+        FieldError(
+            ("credentials", name[:64]),
+            f"{manifest.name} does not ask for this{did_you_mean(name, fields)}",
+            "extra_forbidden",
+        )
+        for name in values
+        if name not in fields
+    ]
+    for name, field in fields.items():
+        if values.get(name) is None:
+            if not field.optional and name not in stored and not _named_by(method, name):
+                problems.append(FieldError(("credentials", name), "Field required", "missing"))
+        else:
+            problems += _secret_problems(name, values[name])
+    return problems
+
+
+def _named_by(method: AuthMethod | None, name: str) -> bool:
+    """Tell whether the connector gives the value itself, as a fixed `client_id`."""
+    return method is not None and name == "client_id" and method.client_id is not None
+
+
+def _secret_problems(name: str, value: Any) -> Iterator[FieldError]:
+    loc = ("credentials", name)
+    if not isinstance(value, str):
+        yield FieldError(loc, "must be a string", "string_type")
+    elif not value:
+        yield FieldError(loc, "must not be empty", "string_too_short")
+    elif len(value) > MAX_SECRET:
+        yield FieldError(loc, f"has at most {MAX_SECRET} characters", "string_too_long")
