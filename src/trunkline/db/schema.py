@@ -3,11 +3,8 @@
 The steps themselves are the revisions in `trunkline.migrations`, written for Alembic.
 """
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,6 +17,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from trunkline import migrations
 from trunkline.db import postgresql, sqlite
 from trunkline.db.faults import translate
+from trunkline.db.folder import locked
 from trunkline.errors import Unavailable
 
 _LOCK = 0x7472756E6B6C696E  # "trunklin": which advisory lock is ours
@@ -32,7 +30,7 @@ def prepare_sqlite(path: Path) -> None:
         Unavailable: the file cannot be used, or a newer Trunkline made it.
     """
     try:
-        with _only_process(path.parent):
+        with locked(path.parent):
             sqlite.make_file(path)
             _migrate_file(path)
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
@@ -81,17 +79,6 @@ def migrate(connection: sa.Connection) -> None:
         )
     if current != (script.get_current_head(),):
         command.upgrade(config, "head")
-
-
-@contextmanager
-def _only_process(folder: Path) -> Iterator[None]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the kernel lets go of it when a process dies
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _migrate_file(path: Path) -> None:
