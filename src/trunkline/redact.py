@@ -1,15 +1,20 @@
 """The one redactor: nothing secret leaves in a log, an error, a trace or a response."""
 
 import base64
+import html
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-import orjson
-
 MASK = "[redacted]"
 _MIN_LENGTH = 4  # shorter values would blank out ordinary text
+_MIN_INNER_LENGTH = (
+    9  # bytes; what base64 shows of a shorter value inside a longer one could be ordinary text
+)
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
+_HEX_PAIR = re.compile(r"%[0-9A-F]{2}")
 _KEY_PATTERN = re.compile(r"tl_[0-9A-Za-z]{46}")
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
@@ -33,8 +38,16 @@ class Redactor:
         for secret in secrets:
             if len(secret) >= _MIN_LENGTH:
                 found.update(_spellings(secret))
+        if len(found) == len(self._spellings):
+            return
         self._spellings = tuple(sorted(found, key=len, reverse=True))
-        self._encoded = tuple(orjson.dumps(text)[1:-1] for text in self._spellings)
+        self._encoded = tuple(_encoded(text) for text in self._spellings)
+
+    def add_pair(self, username: str, password: str) -> None:
+        """Learn a Basic pair: its base64 shows both."""
+        pair = f"{username}:{password}"
+        if len(password) >= _MIN_LENGTH:
+            self.add(password, pair)
 
     def text(self, text: str) -> str:
         """Redact a string."""
@@ -62,12 +75,43 @@ class Redactor:
         return any(secret in encoded for secret in self._encoded) or b"tl_" in encoded
 
 
+def _encoded(text: str) -> bytes:
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text.encode()
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass")
+
+
 def _spellings(secret: str) -> set[str]:
-    raw = secret.encode()
-    forms = {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(raw).decode()}
-    forms.add(base64.urlsafe_b64encode(raw).decode().rstrip("="))
+    raw = secret.encode("utf-8", "surrogatepass")
+    forms = {secret, raw.hex(), raw.hex().upper(), *_base64_forms(raw)}
+    if not _UNRESERVED.fullmatch(secret):
+        forms |= _escaped_forms(secret, raw)
     forms.update(line for line in secret.splitlines() if len(line) >= 16 and not line.startswith("-----"))
     return forms
+
+
+def _base64_forms(raw: bytes) -> set[str]:
+    """Write in base64, alone and as a later part of something longer, such as Basic's `user:password`."""
+    forms = {base64.b64encode(raw).decode().rstrip("="), base64.urlsafe_b64encode(raw).decode().rstrip("=")}
+    if len(raw) < _MIN_INNER_LENGTH:
+        return forms
+    for before in (1, 2):
+        shifted = b"\0" * before + raw
+        whole = len(shifted) // 3 * 4
+        forms.add(base64.b64encode(shifted).decode()[4:whole])
+        forms.add(base64.urlsafe_b64encode(shifted).decode()[4:whole])
+    whole = len(raw) // 3 * 4
+    return forms | {base64.b64encode(raw).decode()[:whole], base64.urlsafe_b64encode(raw).decode()[:whole]}
+
+
+def _escaped_forms(secret: str, raw: bytes) -> set[str]:
+    """Write as URLs, forms, JSON (with and without escaped slashes and letters) and HTML write it."""
+    urls = {quote(raw, safe=""), quote(raw), quote_plus(raw), quote_plus(raw, safe="/")}
+    forms = urls | {_HEX_PAIR.sub(lambda pair: pair[0].lower(), url) for url in urls}
+    for ascii_only in (False, True):
+        text = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+        forms |= {text, text.replace("/", "\\/")}
+    return forms | {html.escape(secret), html.escape(secret, quote=False)}
 
 
 def redact_keys(text: str) -> str:
