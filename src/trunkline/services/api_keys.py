@@ -252,3 +252,47 @@ def find_holder(conn: Connection, token: str, now: datetime) -> str | None:
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         return None
     return str(row.workspace_id)
+
+
+def effective_permissions(caller: Caller) -> list[str]:
+    """List what a caller may do, in canonical spelling."""
+    return [name for name in permissions.KNOWN if permissions.allows(caller.permissions, name)]
+
+
+async def create_workspace(app: App, name: str) -> dict[str, Any]:
+    """Make a workspace with an owner's key that never ends; the key's text is in the result, this once."""
+    now = app.clock.now()
+
+    def write(conn: Connection) -> dict[str, Any]:
+        workspace_id = workspaces.insert_workspace(conn, name, now)
+        key = insert_key(
+            conn,
+            workspace_id=workspace_id,
+            name="owner",
+            role="owner",
+            explicit=[],
+            expires_at=None,
+            now=now,
+        )
+        return {"id": workspace_id, "name": name, "created_at": now, "api_key": key.api_key}
+
+    return await app.db.write(write)
+
+
+async def create_owner_key(app: App, workspace_id: str) -> str:
+    """Make another owner's key for the operator of this machine, who has the database anyway."""
+    now = app.clock.now()
+
+    def write(conn: Connection) -> str:
+        key = insert_key(
+            conn,
+            workspace_id=workspace_id,
+            name="operator",
+            role="owner",
+            explicit=[],
+            expires_at=None,
+            now=now,
+        )
+        return key.api_key
+
+    return await app.db.write(write)

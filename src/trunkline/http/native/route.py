@@ -1,0 +1,179 @@
+"""How a native route runs: caller, permission, path, query, body, handler, bytes.
+
+FastAPI declares the routes and writes the OpenAPI page from them; the request itself takes this shorter
+path, because FastAPI's own costs more than half of a durable write (docs/decisions.md, 1).
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+from uuid import UUID
+
+from fastapi import APIRouter, Security
+from fastapi.params import Query
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
+
+from trunkline.context import App, Caller, Context
+from trunkline.errors import Forbidden, NotFound, TrunklineError
+from trunkline.http.native.errors import from_pydantic, to_answer
+from trunkline.http.wire import Answer, bearer_token, encode, parse_json, read_body, send_answer
+from trunkline.services import api_keys, permissions
+
+_BEARER = HTTPBearer(
+    scheme_name="BearerAuth",
+    description="API key issued via `POST /v1/{workspace_id}/api-keys`. "
+    "Pass the returned `api_key` value as a Bearer token.",
+)
+Call = Annotated[Context, Security(_BEARER)]
+"""The first parameter of every handler: the request's context."""
+
+_UUID = TypeAdapter(UUID)
+_DESCRIPTIONS = {
+    401: "Missing or invalid API key.",
+    403: "Insufficient permissions.",
+    409: "Conflicts with what is stored.",
+    502: "The remote service failed.",
+}
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a handler takes, read once from its signature."""
+
+    handler: Handler
+    permission: str | None
+    status: int
+    path: tuple[tuple[str, bool], ...]
+    query: tuple[str, TypeAdapter[Any]] | None
+    body: tuple[str, TypeAdapter[Any]] | None
+
+
+def operation(
+    router: APIRouter,
+    method: str,
+    path: str,
+    *,
+    permission: str | None,
+    id: str,
+    status: int = 200,
+    returns: Any = None,
+    errors: dict[int, str] | None = None,
+    tag: str = "Integrations",
+) -> Callable[[Handler], Handler]:
+    """Declare a route: its permission is checked before its handler runs; None means any valid key."""
+
+    def declare(handler: Handler) -> Handler:
+        described = {401: _DESCRIPTIONS[401]} | ({403: _DESCRIPTIONS[403]} if permission else {})
+        router.add_api_route(
+            path,
+            handler,
+            methods=[method],
+            operation_id=id,
+            status_code=status,
+            response_model=returns,
+            tags=[tag],
+            responses={code: {"description": text} for code, text in (described | (errors or {})).items()},
+            openapi_extra={"x-permission": permission} if permission else None,
+        )
+        return handler
+
+    return declare
+
+
+class NativeRoute(APIRoute):
+    """A route declared to FastAPI and run by its plan."""
+
+    def __init__(self, path: str, endpoint: Handler, **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        extra = self.openapi_extra or {}
+        self.plan = _plan(self, extra.get("x-permission"))
+        self.app = self._serve
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id: str = scope["request_id"]
+        scope["route_path"] = self.path
+        try:
+            answer = await self._answer(scope, receive, request_id)
+        except TrunklineError as error:
+            answer = to_answer(error, request_id)
+        await send_answer(send, answer, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+        app: App = scope["trunkline"]
+        plan = self.plan
+        caller = await api_keys.authenticate(app, bearer_token(scope) or "")
+        scope["workspace_id"] = caller.workspace_id
+        arguments: dict[str, Any] = {}
+        for name, is_uuid in plan.path:
+            text = scope["path_params"][name]
+            arguments[name] = _uuid(name, text, caller) if is_uuid else text
+        _check_access(plan, caller, arguments.get("workspace_id"))
+        if plan.query is not None:
+            arguments[plan.query[0]] = _query(plan.query[1], scope)
+        if plan.body is not None:
+            value = parse_json(await read_body(scope, receive, app.settings.max_body_bytes))
+            arguments[plan.body[0]] = _validate(plan.body[1], value, "body")
+        result = await plan.handler(Context(app, caller, request_id), **arguments)
+        return result if isinstance(result, Answer) else Answer(plan.status, _encode(result))
+
+
+def _plan(route: APIRoute, permission: str | None) -> Plan:
+    path: list[tuple[str, bool]] = []
+    query = body = None
+    parameters = list(inspect.signature(route.endpoint).parameters.values())[1:]
+    for parameter in parameters:
+        if f"{{{parameter.name}}}" in route.path:
+            path.append((parameter.name, parameter.annotation is UUID))
+        elif get_origin(parameter.annotation) is Annotated and any(
+            isinstance(part, Query) for part in get_args(parameter.annotation)
+        ):
+            query = (parameter.name, TypeAdapter(get_args(parameter.annotation)[0]))
+        else:
+            body = (parameter.name, TypeAdapter(parameter.annotation))
+    return Plan(route.endpoint, permission, route.status_code or 200, tuple(path), query, body)
+
+
+def _uuid(name: str, text: str, caller: Caller) -> str:
+    if text == caller.workspace_id:
+        return text
+    try:
+        return str(_UUID.validate_python(text))
+    except ValidationError as error:
+        raise from_pydantic(error, "path", name) from None
+
+
+def _check_access(plan: Plan, caller: Caller, workspace_id: str | None) -> None:
+    """Refuse another workspace before anything else: it does not exist for this caller."""
+    if workspace_id is not None and workspace_id != caller.workspace_id:
+        raise NotFound("Workspace not found")
+    if plan.permission is not None and not permissions.allows(caller.permissions, plan.permission):
+        raise Forbidden(f"Insufficient permissions: {plan.permission} is needed.")
+
+
+def _query(adapter: TypeAdapter[Any], scope: Scope) -> Any:
+    raw = scope["query_string"]
+    return _validate(adapter, dict(QueryParams(raw)) if raw else {}, "query")
+
+
+def _validate(adapter: TypeAdapter[Any], value: Any, place: str) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise from_pydantic(error, place) from None
+
+
+def _encode(result: Any) -> bytes:
+    if result is None:
+        return b""
+    if isinstance(result, bytes):
+        return result
+    if isinstance(result, BaseModel):
+        return result.model_dump_json().encode()
+    return encode(result)

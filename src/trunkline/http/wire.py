@@ -1,0 +1,145 @@
+"""Bytes in, bytes out: reading a body within limits, writing JSON, naming errors. Shared by every wire format."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from trunkline.errors import FieldError, Invalid
+
+MAX_DEPTH = 64
+"""Deepest nesting of a request body: far beyond honest use, far below any recursion limit."""
+
+_DRAIN_FACTOR = 16
+
+
+class TooLarge(Invalid):
+    """The request body is too large."""
+
+    code = "body_too_large"
+
+
+class Fragments(Protocol):
+    """Anything orjson can write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def encode(value: Any) -> bytes:
+    """Write JSON; what orjson cannot hold (integers beyond 64 bits, lone surrogates) the slow way."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"), default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, orjson.Fragment):
+        return json.loads(value.contents)
+    return str(value)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """Read a request body of at most `limit` bytes.
+
+    Raises:
+        TooLarge: after reading on for a while, so that the client gets to see the answer.
+    """
+    declared = _content_length(scope)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Invalid.field(("body",), "the connection closed before the whole body came", "incomplete")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit or declared > limit:
+            chunks.clear()
+            if size > limit * _DRAIN_FACTOR or not message.get("more_body"):
+                break
+            continue
+        if not message.get("more_body"):
+            return chunk if not chunks else b"".join([*chunks, chunk])
+        chunks.append(chunk)
+    text = f"is larger than {limit} bytes; the operator can raise TRUNKLINE_MAX_BODY_BYTES"
+    raise TooLarge(fields=[FieldError(("body",), text, "too_large")])
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse a request body strictly: no NaN, no lone surrogates, no deep nesting.
+
+    Raises:
+        Invalid: naming `body`.
+    """
+    if not body:
+        raise Invalid.field(("body",), "Field required", "missing")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Invalid.field(("body", error.pos), f"JSON decode error: {error.msg}", "json_invalid") from None
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
+        raise Invalid.field(("body",), f"is nested more than {MAX_DEPTH} levels deep", "too_deep")
+    return value
+
+
+def is_deeper(value: Any, limit: int) -> bool:
+    """Tell whether a JSON value is nested deeper than `limit`, without recursion."""
+    level: list[Any] = [value]
+    for _ in range(limit + 1):
+        level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
+    return True
+
+
+def _children(item: Any) -> Iterable[Any]:
+    if isinstance(item, dict):
+        return [child for child in item.values() if isinstance(child, dict | list)]
+    return [child for child in item if isinstance(child, dict | list)] if isinstance(item, list) else []
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
+    """Send a finished answer."""
+    headers = [
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        *answer.headers,
+    ]
+    if answer.body:
+        headers.append((b"content-type", answer.content_type))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def bearer_token(scope: Scope) -> str | None:
+    """Read the caller's key: `Authorization: Bearer …` or `x-api-key`."""
+    other: str | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, token = value.decode("latin-1").partition(" ")
+            if scheme.lower() == "bearer":
+                return str(token.strip())
+        elif name == b"x-api-key":
+            other = value.decode("latin-1").strip()
+    return other

@@ -1,0 +1,264 @@
+"""Check what somebody wants an integration to be, before anything is stored. Pure: no storage.
+
+Every fault is collected and named by its place in the request body.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from trunkline.catalog import configure
+from trunkline.catalog.endpoint import AuthConfig, AuthConfigWithSecrets, EndpointConfig
+from trunkline.catalog.manifest import Manifest
+from trunkline.catalog.registry import Registry
+from trunkline.egress import check_url
+from trunkline.errors import FieldError, Invalid, NotFound
+from trunkline.rest.caller import compile_endpoint
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{1,127}")
+_AUTH_URLS = ("token_url", "exchange_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A connector's way in, and the values a person entered for it."""
+
+    method: str | None
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An integration somebody asks for."""
+
+    name: str
+    display_name: str
+    connector: str | None = None
+    base_url: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
+    auth: AuthConfigWithSecrets | None = None
+    credentials: Credentials | None = None
+    endpoints: Sequence[EndpointConfig] = ()
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What may be stored: secrets apart from everything else."""
+
+    config: dict[str, str]
+    auth: dict[str, Any] | None
+    endpoints: list[dict[str, Any]]
+    secrets: dict[str, str] = field(repr=False)
+
+
+class _Parts(Protocol):
+    """What a draft and a change have in common."""
+
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def auth(self) -> AuthConfigWithSecrets | None: ...
+    @property
+    def credentials(self) -> Credentials | None: ...
+    @property
+    def endpoints(self) -> Sequence[EndpointConfig] | None: ...
+
+
+def connector_of(catalog: Registry, connector: str | None) -> Manifest | None:
+    """Look the connector of a draft up.
+
+    Raises:
+        Invalid: naming `connector`, when the catalogue has none of that id.
+    """
+    if connector is None:
+        return None
+    try:
+        return catalog.get(connector)
+    except NotFound:
+        raise Invalid.field(("body", "connector"), "no such connector; see GET /v1/connectors") from None
+
+
+def check(draft: Draft, manifest: Manifest | None) -> Checked:
+    """Check a new integration.
+
+    Raises:
+        Invalid: with every field at fault.
+    """
+    problems: list[FieldError] = []
+    if not _NAME.fullmatch(draft.name):
+        text = "must be lower-case letters, digits, hyphens and underscores, and start with a letter or digit"
+        problems.append(FieldError(("body", "name"), text, "string_pattern_mismatch"))
+    return _check_parts(draft, dict(draft.config), manifest, problems)
+
+
+def check_change(
+    change: Any, stored_config: Mapping[str, str], name: str, manifest: Manifest | None
+) -> Checked:
+    """Check a partial update; a config value of None removes that value.
+
+    Raises:
+        Invalid: with every field at fault.
+    """
+    config = dict(stored_config)
+    for key, value in (change.config or {}).items():
+        if value is None:
+            config.pop(key, None)
+        else:
+            config[key] = value
+    return _check_parts(change, config, manifest, [], partial=True)
+
+
+def _check_parts(
+    parts: _Parts,
+    config: dict[str, str],
+    manifest: Manifest | None,
+    problems: list[FieldError],
+    *,
+    partial: bool = False,
+) -> Checked:
+    if parts.base_url:
+        problems += _url_problems(("body", "base_url"), parts.base_url)
+    config, faults = _check_config(config, manifest)
+    problems += faults
+    auth, secrets, faults = _check_way_in(parts, manifest, partial=partial)
+    problems += faults
+    endpoints, faults = _check_endpoints(parts.endpoints or (), manifest)
+    problems += faults
+    if problems:
+        raise Invalid(fields=problems)
+    return Checked(config, auth, endpoints, secrets)
+
+
+def _url_problems(loc: tuple[str | int, ...], url: str) -> list[FieldError]:
+    try:
+        check_url(url)
+    except ValueError as error:
+        return [FieldError(loc, str(error), "url_parsing")]
+    return []
+
+
+def _check_config(
+    config: dict[str, str], manifest: Manifest | None
+) -> tuple[dict[str, str], list[FieldError]]:
+    if manifest is None:
+        text = "only an integration made from a connector has config"
+        return {}, [FieldError(("body", "config", key), text) for key in config]
+    faults = configure.check_config(manifest, config)
+    return config, [_in_body(fault) for fault in faults]
+
+
+def _in_body(fault: FieldError, *place: str) -> FieldError:
+    """Place a fault of the catalogue in the request body; `place` stands for the first part of its loc."""
+    loc = (*place, *fault.loc[1:]) if place else fault.loc
+    return FieldError(("body", *loc), fault.msg, fault.type)
+
+
+def _check_way_in(
+    parts: _Parts, manifest: Manifest | None, *, partial: bool
+) -> tuple[dict[str, Any] | None, dict[str, str], list[FieldError]]:
+    if parts.auth is not None and parts.credentials is not None:
+        return None, {}, [FieldError(("body", "credentials"), "give either auth or credentials, not both")]
+    if parts.auth is not None:
+        return _check_native_auth(parts.auth)
+    if parts.credentials is not None:
+        return _check_credentials(parts.credentials, manifest, partial=partial)
+    return None, {}, []
+
+
+def _check_native_auth(
+    auth: AuthConfigWithSecrets,
+) -> tuple[dict[str, Any], dict[str, str], list[FieldError]]:
+    faults = [
+        fault
+        for name in _AUTH_URLS
+        if (url := getattr(auth, name)) is not None
+        for fault in _url_problems(("body", "auth", name), url)
+    ]
+    shown = AuthConfig.model_validate(auth.model_dump(include=set(AuthConfig.model_fields)))
+    return shown.model_dump(mode="json"), auth.secrets(), faults
+
+
+def _check_credentials(
+    credentials: Credentials, manifest: Manifest | None, *, partial: bool
+) -> tuple[dict[str, Any] | None, dict[str, str], list[FieldError]]:
+    place = ("body", "credentials")
+    if manifest is None:
+        return None, {}, [FieldError(place, "only an integration made from a connector has credentials")]
+    method = credentials.method or next(iter(manifest.auth), None)
+    if method not in manifest.auth:
+        known = ", ".join(manifest.auth) or "none"
+        return None, {}, [FieldError((*place, "method"), f"no such way in; {manifest.name} knows: {known}")]
+    way_in = configure.effective_auth(manifest, method)
+    faults = configure.check_credentials(manifest, way_in, credentials.values)
+    if partial:
+        faults = [fault for fault in faults if fault.type != "missing"]
+    located = [_in_body(fault, "credentials", "values") for fault in faults]
+    return {"method": method}, dict(credentials.values), located
+
+
+def _check_endpoints(
+    endpoints: Iterable[EndpointConfig], manifest: Manifest | None
+) -> tuple[list[dict[str, Any]], list[FieldError]]:
+    derived = {entry["name"]: entry for entry in derived_endpoints(manifest)} if manifest else {}
+    stored: dict[str, dict[str, Any]] = {}
+    faults: list[FieldError] = []
+    for index, endpoint in enumerate(endpoints):
+        place = ("body", "endpoints", index)
+        if endpoint.name in stored:
+            faults.append(FieldError((*place, "name"), "is used by an endpoint before it"))
+        try:
+            compile_endpoint(endpoint, manifest)
+        except Invalid as error:
+            faults += [FieldError((*place, *fault.loc), fault.msg, fault.type) for fault in error.fields]
+        entry = endpoint.model_dump(mode="json")
+        stored[endpoint.name] = entry
+    # A client that reads an integration and writes it back must not freeze the connector's endpoints.
+    return [entry for name, entry in stored.items() if derived.get(name) != entry], faults
+
+
+_derived: dict[str, tuple[Manifest, list[dict[str, Any]], str]] = {}
+
+
+def _derive(manifest: Manifest) -> tuple[Manifest, list[dict[str, Any]], str]:
+    """Work a manifest's endpoints out once; a reloaded file is another object."""
+    known = _derived.get(manifest.id)
+    if known is None or known[0] is not manifest:
+        fields = set(EndpointConfig.model_fields)
+        entries = [item.model_dump(mode="json", include=fields) for item in manifest.endpoints.values()]
+        known = _derived[manifest.id] = (manifest, entries, orjson.dumps(entries).decode())
+    return known
+
+
+def derived_endpoints(manifest: Manifest) -> list[dict[str, Any]]:
+    """Show a connector's endpoints as the native wire does."""
+    return _derive(manifest)[1]
+
+
+def merged_endpoints(own: str, manifest: Manifest | None) -> str:
+    """Return the JSON of an integration's own endpoints and its connector's, its own first by name."""
+    if manifest is None:
+        return own
+    if own == "[]":
+        return _derive(manifest)[2]
+    mine = orjson.loads(own)
+    names = {entry["name"] for entry in mine}
+    rest = [entry for entry in derived_endpoints(manifest) if entry["name"] not in names]
+    return orjson.dumps(mine + rest).decode()
+
+
+def method_of(auth: str | None) -> str | None:
+    """Return the connector's auth method in the stored `auth`; None for a native one."""
+    stored = orjson.loads(auth) if auth else {}
+    method = stored.get("method")
+    return str(method) if method else None
+
+
+def is_other_way_in(stored: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:
+    """Tell whether secrets of the stored auth are useless to the wanted one."""
+    if wanted is None or stored is None:
+        return False
+    return any(stored.get(key) != wanted.get(key) for key in ("type", "method"))

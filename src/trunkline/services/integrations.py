@@ -1,0 +1,363 @@
+"""A workspace's integrations: stored, listed, changed, deleted. Calling them is `actions.py`'s.
+
+JSON columns hold exactly what the native wire shows, so that a list is read without decoding it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+
+from trunkline import vault
+from trunkline.catalog.endpoint import AuthConfigWithSecrets, EndpointConfig
+from trunkline.catalog.manifest import Manifest
+from trunkline.context import Context
+from trunkline.errors import Conflict, Forbidden, Invalid, NotFound
+from trunkline.ids import new_id
+from trunkline.services import drafts
+from trunkline.services.drafts import Credentials, Draft
+from trunkline.tables import integrations
+
+_SORTABLE = ("name", "display_name", "created_at", "updated_at")
+_NOT_FOUND = "Integration not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One integration as it is stored; `auth` and `endpoints` are JSON texts ready for the wire."""
+
+    id: str
+    workspace_id: str
+    name: str
+    display_name: str
+    connector: str | None
+    protocol: str
+    base_url: str
+    config: dict[str, str]
+    auth: str | None
+    endpoints: str
+    enabled: bool
+    builtin: bool
+    created_at: datetime
+    updated_at: datetime
+    last_tested_at: datetime | None
+    last_test_status: str | None
+    method: str | None = None
+    configured: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What to list: every part is optional."""
+
+    enabled: bool | None = None
+    protocol: str | None = None
+    search: str | None = None
+    connector: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A partial update: None leaves a part as it is."""
+
+    display_name: str | None = None
+    base_url: str | None = None
+    auth: AuthConfigWithSecrets | None = None
+    config: Mapping[str, str | None] | None = None
+    credentials: Credentials | None = None
+    endpoints: Sequence[EndpointConfig] | None = None
+    enabled: bool | None = None
+
+
+_RAW = ("auth", "endpoints")
+COLUMNS = [
+    sa.type_coerce(column, sa.Text).label(column.name) if column.name in _RAW else column
+    for column in integrations.c
+    if column.name != "search_text"
+]
+
+
+async def create(ctx: Context, draft: Draft) -> Integration:
+    """Store a new integration and its secrets, together.
+
+    Raises:
+        Invalid: naming each field at fault.
+        Conflict: the name is taken in this workspace.
+    """
+    manifest = drafts.connector_of(ctx.app.catalog, draft.connector)
+    checked = drafts.check(draft, manifest)
+    integration_id = new_id()
+    values: dict[str, Any] = {
+        "id": integration_id,
+        "workspace_id": ctx.workspace_id,
+        "name": draft.name,
+        "display_name": draft.display_name,
+        "connector": draft.connector,
+        "protocol": "rest",
+        "base_url": draft.base_url,
+        "config": checked.config,
+        "auth": checked.auth,
+        "endpoints": checked.endpoints,
+        "enabled": draft.enabled,
+        "builtin": False,
+        "search_text": _search_text(draft.name, draft.display_name),
+        "created_at": ctx.now,
+        "updated_at": ctx.now,
+    }
+    sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
+
+    def write(conn: Connection) -> None:
+        conn.execute(_INSERT, values)
+        vault.store(conn, sealed)
+
+    try:
+        await ctx.app.db.write(write)
+    except Conflict:
+        raise Conflict("Integration name already taken in this workspace.") from None
+    stored = {key: value for key, value in values.items() if key != "search_text"}
+    stored |= {"auth": _dump(checked.auth), "endpoints": _dump(checked.endpoints) or "[]"}
+    return _complete(
+        Integration(**stored, last_tested_at=None, last_test_status=None), manifest, list(checked.secrets)
+    )
+
+
+_INSERT = sa.insert(integrations)
+
+
+async def get(ctx: Context, integration_id: str) -> Integration:
+    """Return one integration.
+
+    Raises:
+        NotFound: absent, or another workspace's.
+    """
+    found, _ = await ctx.app.db.read(lambda conn: _page(conn, ctx, _by_id(ctx, integration_id)))
+    if not found:
+        raise NotFound(_NOT_FOUND)
+    return _finish(ctx, found)[0]
+
+
+async def find(ctx: Context, name: str) -> Integration | None:
+    """Return the integration of this name, if there is one."""
+    wanted = sa.and_(integrations.c.workspace_id == ctx.workspace_id, integrations.c.name == name)
+    found, _ = await ctx.app.db.read(lambda conn: _page(conn, ctx, wanted))
+    return next(iter(_finish(ctx, found)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A slice of a list and the size of the whole."""
+
+    items: list[Integration]
+    total: int
+    offset: int = field(default=0)
+
+
+async def list_page(ctx: Context, wanted: Filter, sort_by: str | None, limit: int, offset: int) -> Page:
+    """List integrations, newest first unless sorted.
+
+    Raises:
+        Invalid: naming `sort_by`, when it names no sortable field.
+    """
+    order = _order(sort_by)
+    where = _where(ctx, wanted)
+
+    def read(conn: Connection) -> tuple[list[Integration], int]:
+        found, _ = _page(conn, ctx, where, order, limit, offset)
+        if offset == 0 and len(found) < limit:
+            return found, len(found)
+        return found, int(conn.scalar(sa.select(sa.func.count()).select_from(integrations).where(where)) or 0)
+
+    items, total = await ctx.app.db.read(read)
+    return Page(_finish(ctx, items), total, offset)
+
+
+def _by_id(ctx: Context, integration_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(integrations.c.workspace_id == ctx.workspace_id, integrations.c.id == integration_id)
+
+
+def _where(ctx: Context, wanted: Filter) -> sa.ColumnElement[bool]:
+    parts = [integrations.c.workspace_id == ctx.workspace_id]
+    if wanted.enabled is not None:
+        parts.append(integrations.c.enabled == wanted.enabled)
+    if wanted.protocol is not None:
+        parts.append(integrations.c.protocol == wanted.protocol)
+    if wanted.connector is not None:
+        parts.append(integrations.c.connector == wanted.connector)
+    if wanted.search is not None:
+        parts.append(integrations.c.search_text.contains(wanted.search.casefold(), autoescape=True))
+    return sa.and_(*parts)
+
+
+def _order(sort_by: str | None) -> list[Any]:
+    """Read `[+|-]field[,…]`; a `+` in a query string arrives as a space."""
+    if not sort_by:
+        return [integrations.c.created_at.desc(), integrations.c.id.desc()]
+    order = []
+    for part in sort_by.split(","):
+        name = part.strip().lstrip("+-")
+        if name not in _SORTABLE or len(part) > len(name) + 2:
+            raise Invalid.field(("query", "sort_by"), f"must be [+|-] one of {', '.join(_SORTABLE)}")
+        column = integrations.c[name]
+        order.append(column.desc() if part.strip().startswith("-") else column.asc())
+    return [*order, integrations.c.id]
+
+
+def _page(
+    conn: Connection,
+    ctx: Context,
+    where: sa.ColumnElement[bool],
+    order: Sequence[Any] = (),
+    limit: int | None = None,
+    offset: int | None = None,
+) -> tuple[list[Integration], None]:
+    query = sa.select(*COLUMNS).where(where).order_by(*order).limit(limit).offset(offset)
+    rows = [from_row(row) for row in conn.execute(query)]
+    made = [row.id for row in rows if row.connector is not None]
+    names = vault.names(conn, ctx.workspace_id, made) if made else {}
+    return [_with_names(row, names.get(row.id, ())) for row in rows], None
+
+
+def from_row(row: Row[Any]) -> Integration:
+    """Read the columns of `COLUMNS`."""
+    return Integration(**row._mapping)
+
+
+def _with_names(row: Integration, names: Sequence[str]) -> Integration:
+    return row if not names else _replace(row, configured=names)
+
+
+def _replace(row: Integration, **changes: Any) -> Integration:
+    values = {name: getattr(row, name) for name in Integration.__slots__}
+    return Integration(**(values | changes))
+
+
+def _finish(ctx: Context, rows: list[Integration]) -> list[Integration]:
+    return [_complete(row, manifest_of(ctx, row), row.configured) for row in rows]
+
+
+def manifest_of(ctx: Context, row: Integration) -> Manifest | None:
+    """Return the connector behind an integration; None when self-made, or when the file is gone."""
+    if row.connector is None:
+        return None
+    try:
+        return ctx.app.catalog.get(row.connector)
+    except NotFound:
+        return None
+
+
+def _complete(row: Integration, manifest: Manifest | None, configured: Sequence[str]) -> Integration:
+    """Show a connector's endpoints beside the integration's own, and its auth method instead of `auth`."""
+    if row.connector is None:
+        return row
+    method = drafts.method_of(row.auth)
+    return _replace(
+        row,
+        auth=row.auth if method is None else None,
+        method=method,
+        endpoints=drafts.merged_endpoints(row.endpoints, manifest),
+        configured=sorted(configured),
+    )
+
+
+def _search_text(name: str, display_name: str) -> str:
+    return f"{name}\n{display_name}".casefold()
+
+
+def _dump(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+async def update(ctx: Context, integration_id: str, change: Change) -> Integration:
+    """Change parts of an integration; its name stays, and secrets that are not sent again stay.
+
+    Raises:
+        Invalid, NotFound
+        Forbidden: the integration came with the system.
+    """
+    current = await get(ctx, integration_id)
+    manifest = manifest_of(ctx, current)
+    checked = drafts.check_change(change, current.config, current.name, manifest)
+    sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
+
+    def write(conn: Connection) -> None:
+        row = conn.execute(sa.select(integrations).where(_by_id(ctx, integration_id))).one_or_none()
+        _check_changeable(row)
+        assert row is not None
+        if drafts.is_other_way_in(row.auth, checked.auth):
+            vault.forget(conn, ctx.workspace_id, integration_id)
+        vault.store(conn, sealed)
+        values = _changed(change, checked, row.name, row.display_name)
+        conn.execute(
+            sa.update(integrations)
+            .where(_by_id(ctx, integration_id))
+            .values(**values, updated_at=max(ctx.now, row.updated_at))
+        )
+
+    await ctx.app.db.write(write)
+    forget(ctx, integration_id)
+    return await get(ctx, integration_id)
+
+
+def _changed(change: Change, checked: drafts.Checked, name: str, display_name: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if change.display_name is not None:
+        display_name = change.display_name
+        values["display_name"] = display_name
+        values["search_text"] = _search_text(name, display_name)
+    if change.base_url is not None:
+        values["base_url"] = change.base_url
+    if change.config is not None:
+        values["config"] = checked.config
+    if checked.auth is not None:
+        values["auth"] = checked.auth
+    if change.endpoints is not None:
+        values["endpoints"] = checked.endpoints
+    if change.enabled is not None:
+        values["enabled"] = change.enabled
+    return values
+
+
+def _check_changeable(row: Any) -> None:
+    if row is None:
+        raise NotFound(_NOT_FOUND)
+    if row.builtin:
+        raise Forbidden("This integration came with the system and cannot be changed.")
+
+
+async def delete(ctx: Context, integration_id: str) -> None:
+    """Remove an integration and its secrets.
+
+    Raises:
+        NotFound
+        Forbidden: the integration came with the system.
+    """
+
+    def write(conn: Connection) -> None:
+        _check_changeable(
+            conn.execute(sa.select(integrations.c.builtin).where(_by_id(ctx, integration_id))).one_or_none()
+        )
+        vault.forget(conn, ctx.workspace_id, integration_id)
+        conn.execute(sa.delete(integrations).where(_by_id(ctx, integration_id)))
+
+    await ctx.app.db.write(write)
+    forget(ctx, integration_id)
+
+
+def forget(ctx: Context, integration_id: str) -> None:
+    """Drop what this process remembers of an integration."""
+    ctx.app.integrations.drop((ctx.workspace_id, integration_id))
+    ctx.app.rest.forget(integration_id)
+
+
+async def note_test(ctx: Context, integration_id: str, status: str) -> None:
+    """Remember the outcome of the last connection test."""
+    change = (
+        sa.update(integrations)
+        .where(_by_id(ctx, integration_id))
+        .values(last_tested_at=ctx.now, last_test_status=status)
+    )
+    await ctx.app.db.write(lambda conn: conn.execute(change).rowcount)
