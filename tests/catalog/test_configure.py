@@ -1,0 +1,121 @@
+import pytest
+
+from trunkline.catalog.configure import (
+    check_config,
+    check_credentials,
+    effective_auth,
+    render_base_url,
+    with_defaults,
+)
+from trunkline.catalog.load import parse_manifest
+from trunkline.errors import Invalid
+
+MANIFEST = parse_manifest(
+    b"""\
+name: Acme
+base_url: "{config.url}/v{config.version}{config.suffix?}"
+config:
+  url: {label: Address, example: "https://a.example", pattern: "^https://[a-z.]+/?$"}
+  version: {label: Version, default: "2"}
+  suffix: {label: Suffix, optional: true}
+auth:
+  oauth:
+    type: oauth2_client_credentials
+    token_url: "{base_url}/token"
+    secrets: {signing_key: {label: Signing key, optional: true}}
+  basic: {type: basic}
+  open: {type: none}
+""",
+    "acme",
+)
+OAUTH = MANIFEST.auth["oauth"]
+
+
+def faults(found):
+    return [(".".join(field.loc), field.msg) for field in found]
+
+
+def test_the_first_way_in_is_taken_when_none_is_named():
+    assert effective_auth(MANIFEST, None) is OAUTH
+    assert effective_auth(MANIFEST, "basic").type == "basic"
+
+
+def test_the_way_without_credentials_is_no_auth():
+    assert effective_auth(MANIFEST, "open") is None
+    assert effective_auth(MANIFEST.model_copy(update={"auth": {}}), None) is None
+
+
+def test_an_unknown_way_in_is_refused_with_the_nearest():
+    with pytest.raises(Invalid, match="no way in 'basik'; did you mean 'basic'") as caught:
+        effective_auth(MANIFEST, "basik")
+    assert caught.value.fields[0].loc == ("auth_method",)
+
+
+def test_the_base_url_is_filled_in_with_defaults():
+    assert render_base_url(MANIFEST, {"url": "https://a.example"}) == "https://a.example/v2"
+    assert (
+        render_base_url(MANIFEST, {"url": "https://a.example", "suffix": "/x/"}) == "https://a.example/v2/x"
+    )
+    assert with_defaults(MANIFEST, {"url": "u", "version": ""}) == {"url": "u", "version": "2"}
+
+
+def test_a_base_url_without_its_config_names_the_field():
+    with pytest.raises(Invalid) as caught:
+        render_base_url(MANIFEST, {})
+    assert caught.value.fields[0].loc == ("config", "url")
+
+
+def test_good_config_and_credentials_have_no_fault():
+    assert check_config(MANIFEST, {"url": "https://a.example"}) == []
+    assert check_credentials(MANIFEST, OAUTH, {"client_id": "i", "client_secret": "s"}) == []
+    assert check_credentials(MANIFEST, None, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        ({}, ("config.url", "Field required")),
+        ({"url": ""}, ("config.url", "Field required")),
+        ({"url": "http://a"}, ("config.url", "must look like https://a.example")),
+        ({"url": 7}, ("config.url", "must be a string")),
+        ({"url": "https://a", "version": "1\n"}, ("config.version", "must not hold control characters")),
+        ({"url": "https://a", "version": "1" * 3000}, ("config.version", "has at most 2048 characters")),
+        ({"url": "https://a", "versoin": "1"}, ("config.versoin", "unknown field; did you mean 'version'?")),
+    ],
+)
+def test_each_config_fault_names_its_field(config, fault):
+    assert faults(check_config(MANIFEST, config)) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"client_id": "i"}, ("credentials.client_secret", "Field required")),
+        ({"client_id": "i", "client_secret": ""}, ("credentials.client_secret", "must not be empty")),
+        ({"client_id": "i", "client_secret": 7}, ("credentials.client_secret", "must be a string")),
+        (
+            {"client_id": "i", "client_secret": "s" * 8193},
+            ("credentials.client_secret", "has at most 8192 characters"),
+        ),
+    ],
+)
+def test_each_credential_fault_names_its_field_and_never_the_value(values, fault):
+    found = check_credentials(MANIFEST, OAUTH, values)
+    assert faults(found) == [fault]
+    assert found[0].input is None
+
+
+def test_an_unknown_credential_is_refused():
+    (fault,) = check_credentials(
+        MANIFEST, OAUTH, {"client_id": "i", "client_secret": "s", "password": "canary"}
+    )
+    assert fault.loc == ("credentials", "password")
+    assert "canary" not in str(fault)
+
+
+def test_stored_credentials_need_not_be_sent_again():
+    assert check_credentials(MANIFEST, OAUTH, {"client_id": "j"}, stored={"client_secret"}) == []
+
+
+def test_a_credential_of_the_greatest_length_is_accepted():
+    assert check_credentials(MANIFEST, OAUTH, {"client_id": "i", "client_secret": "s" * 8192}) == []
