@@ -14,7 +14,7 @@ MAX_OUTPUT = 1_048_576
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
-class TemplateFailed(Exception):
+class TemplateError(Exception):
     """The template could not be filled in; the text says why and holds no value."""
 
 
@@ -22,7 +22,7 @@ class ResultTemplate(Protocol):
     """A compiled result template."""
 
     def render(self, value: Any, limit: int = 0) -> str:
-        """Fill the template in; at most `limit` characters are needed (0: all). Raises TemplateFailed."""
+        """Fill the template in; at most `limit` characters are needed (0: all). Raises TemplateError."""
         ...
 
 
@@ -72,7 +72,7 @@ class PlaceholderTemplate:
                     break
         result = "".join(pieces)
         if not limit and len(result) > MAX_OUTPUT:
-            raise TemplateFailed(f"the text is longer than {MAX_OUTPUT} characters")
+            raise TemplateError(f"the text is longer than {MAX_OUTPUT} characters")
         return result
 
 

@@ -12,7 +12,7 @@ from trunkline.catalog.endpoint import EndpointConfig
 from trunkline.errors import Invalid
 from trunkline.rest.json_text import clean_text, compact_json
 from trunkline.rest.paths import MISSING, Gathering, Path, Selection
-from trunkline.rest.result_template import ResultTemplate, TemplateFailed, compile_template
+from trunkline.rest.result_template import ResultTemplate, TemplateError, compile_template
 
 MAX_PATHS = 1_000
 
@@ -60,7 +60,7 @@ class Shape:
             return Stages(filtered, mapped, None, self._cut("" if self.template else "null"))
         try:
             return Stages(filtered, mapped, value, self._cut(self._text(value)))
-        except TemplateFailed as failure:
+        except TemplateError as failure:
             return Stages(filtered, mapped, value, None, f"result_template: {failure}")
 
     def _text(self, value: Any) -> str:
