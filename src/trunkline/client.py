@@ -104,6 +104,10 @@ class Trunkline:
             return False
         return True
 
+    async def description(self) -> dict[str, Any]:
+        """Return the hub's OpenAPI document; `info.version` is the hub's version."""
+        return _object(await self.request("GET", "/openapi.json"))
+
     async def connectors(self) -> dict[str, Any]:
         """List the catalogue: `items`, and `problems` of files that were refused."""
         return _object(await self.request("GET", "/v1/connectors"))

@@ -1,0 +1,91 @@
+"""`trunkline key …`: API keys of the workspace over the native API, and the rotation of the master key."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.cli import output
+from trunkline.cli.reach import AsJson, with_hub
+from trunkline.cli.rotation import rotate_master_key
+from trunkline.client import Trunkline
+
+_DEFAULT_DAYS = 90
+
+app = typer.Typer(no_args_is_help=True, help="API keys of the workspace, and the master key's rotation.")
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The public id, ak_…")]
+Days = Annotated[int, typer.Option(min=1, max=90, help="Days until it expires.")]
+NoExpiry = Annotated[bool, typer.Option("--no-expiry", help="Never expires.")]
+
+
+@app.command("list")
+@with_hub
+async def list_keys(
+    hub: Trunkline,
+    mine: Annotated[bool, typer.Option("--mine", help="Only keys that this key made.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the workspace's API keys; their text is shown only when they are made."""
+    items = [item async for item in hub.api_keys.all(mine_only=mine)]
+    if as_json:
+        output.show_json({"items": items})
+        return
+    columns = ("key id", "name", "role", "expires", "last used", "permissions")
+    fields = ("key_id", "name", "role", "expires_at", "last_used_at", "permissions")
+    output.show_table(columns, [[item.get(name) for name in fields] for item in items], "No keys.")
+
+
+@app.command()
+@with_hub
+async def create(
+    hub: Trunkline,
+    *,
+    name: Annotated[str | None, typer.Option(help="What the key is for.")] = None,
+    role: Annotated[str, typer.Option(help="owner, admin, member or viewer.")] = "member",
+    days: Days = _DEFAULT_DAYS,
+    no_expiry: NoExpiry = False,
+    permission: Annotated[
+        list[str] | None, typer.Option(help="Exactly this, such as Integration.view; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key; its text is shown once."""
+    made = await hub.api_keys.create(
+        name=name, role=role, duration_days=None if no_expiry else days, permissions=permission
+    )
+    _show_once(made, as_json)
+
+
+@app.command()
+@with_hub
+async def renew(
+    hub: Trunkline,
+    key_id: KeyId,
+    days: Days = _DEFAULT_DAYS,
+    no_expiry: NoExpiry = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give an API key a new text and a new term; the old text stops working at once."""
+    _show_once(await hub.api_keys.rotate(key_id, duration_days=None if no_expiry else days), as_json)
+
+
+@app.command()
+@with_hub
+async def revoke(hub: Trunkline, key_id: KeyId) -> None:
+    """Revoke an API key at once."""
+    await hub.api_keys.revoke(key_id)
+    output.note(f"Revoked {key_id}.")
+
+
+app.command("rotate")(rotate_master_key)
+
+
+def _show_once(made: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.show_json(made)
+        return
+    output.note(
+        f"{made['key_id']} ({made['role']}), expires {made.get('expires_at') or 'never'}. Shown once:"
+    )
+    output.say(str(made["api_key"]), "bold")
