@@ -51,10 +51,10 @@ class _Bridge(logging.Handler):
     """Pass records of libraries on, as text without their arguments' representations."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        event = structlog.get_logger(record.name)
+        event = structlog.get_logger(source=record.name)
         event.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
 
 
 def get(name: str) -> Any:
     """Return a logger; its methods take an event name and key-value pairs."""
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger(source=name)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -22,10 +22,6 @@ class TooLarge(Invalid):
     code = "body_too_large"
 
 
-class Fragments(Protocol):
-    """Anything orjson can write."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer."""
@@ -39,15 +35,13 @@ class Answer:
 def encode(value: Any) -> bytes:
     """Write JSON; what orjson cannot hold (integers beyond 64 bits, lone surrogates) the slow way."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=orjson.OPT_UTC_Z)
     except TypeError:
         return json.dumps(value, separators=(",", ":"), default=_plain).encode()
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, orjson.Fragment):
-        return json.loads(value.contents)
-    return str(value)
+    return json.loads(orjson.dumps(value, option=orjson.OPT_UTC_Z))
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:

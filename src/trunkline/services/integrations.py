@@ -90,7 +90,7 @@ async def create(ctx: Context, draft: Draft) -> Integration:
     """
     manifest = drafts.connector_of(ctx.app.catalog, draft.connector)
     checked = drafts.check(draft, manifest)
-    integration_id = new_id()
+    integration_id, now = new_id(), ctx.now
     values: dict[str, Any] = {
         "id": integration_id,
         "workspace_id": ctx.workspace_id,
@@ -105,8 +105,8 @@ async def create(ctx: Context, draft: Draft) -> Integration:
         "enabled": draft.enabled,
         "builtin": False,
         "search_text": _search_text(draft.name, draft.display_name),
-        "created_at": ctx.now,
-        "updated_at": ctx.now,
+        "created_at": now,
+        "updated_at": now,
     }
     sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
 
