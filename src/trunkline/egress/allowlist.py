@@ -35,7 +35,7 @@ class AllowList:
         hosts: set[tuple[str, int | None]] = set()
         networks: list[tuple[Network, int | None]] = []
         problems: list[FieldError] = []
-        for entry in re.split(r"[\s,]+", text.strip()) if text.strip() else []:
+        for entry in filter(None, re.split(r"[\s,]+", text)):
             try:
                 opened, port = _read_entry(entry)
             except ValueError as error:
@@ -69,7 +69,7 @@ def _read_entry(entry: str) -> tuple[str | Network, int | None]:
         address = read_address(host)
     if address:
         return ip_network(address), port
-    if ":" in host:
+    if ":" in host or "[" in entry:
         raise ValueError(_FORMS)
     try:
         name, _ = read_host(host)

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -224,6 +224,7 @@ def _not_followed(target: Target, where: str) -> RemoteFailed:
 async def _read(answer: aiohttp.ClientResponse, hop: _Hop, max_bytes: int) -> bytes:
     """Read the body to its end, or close the connection in the middle of it."""
     is_whole = False
+    forget = _end_with_connection(answer)
     try:
         body = await _body(answer, max_bytes)
         is_whole = True
@@ -235,8 +236,35 @@ async def _read(answer: aiohttp.ClientResponse, hop: _Hop, max_bytes: int) -> by
     except failures.FOREIGN as error:
         raise failures.translate(error, Dial(hop.target)) from None
     finally:
+        forget()
         if not is_whole:
             answer.close()
+
+
+def _end_with_connection(answer: aiohttp.ClientResponse) -> Callable[[], object]:
+    """Make sure that reading ends when the connection does; the result undoes it.
+
+    When a later part of a body is malformed, aiohttp's compiled parser closes the connection without
+    telling whoever reads the body, who would wait for the total limit.
+    """
+    content = answer.content
+    protocol = answer.connection.protocol if answer.connection and not content.is_eof() else None
+    if protocol is None:
+        return _nothing
+
+    def end(_: object) -> None:
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("malformed"))
+
+    closed = protocol.closed
+    if closed is None:
+        end(None)
+        return _nothing
+    closed.add_done_callback(end)
+    return lambda: closed.remove_done_callback(end)
+
+
+def _nothing() -> None: ...
 
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:

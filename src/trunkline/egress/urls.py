@@ -20,6 +20,8 @@ _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[
 # What the WHATWG URL standard calls a host that ends in a number: resolvers read it as an address.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
+_NO_HOST = "must have a valid host name, or an IPv6 address in brackets"
+
 
 class Target(NamedTuple):
     """A URL taken apart: lower-case host without brackets or final dot, and its address if it is one."""
@@ -53,14 +55,20 @@ def read_url(text: str) -> Target:
     if "#" in text:
         raise ValueError("must have no fragment (#…)")
     _check_authority(start[1])
-    url = URL(text)
-    if not url.raw_host:
-        raise ValueError("must name a host")
-    host, address = read_host(url.raw_host)
+    try:
+        url = URL(text)
+    except ValueError:
+        raise ValueError(_NO_HOST) from None
+    raw_host = url.raw_host or ""
+    if ("[" in start[1]) != (":" in raw_host):
+        raise ValueError(_NO_HOST)
+    host, address = read_host(raw_host)
     return Target(url, url.scheme, host, url.port or 0, address)
 
 
 def _check_authority(authority: str) -> None:
+    if not authority or authority.startswith(":"):
+        raise ValueError("must name a host")
     if "@" in authority:
         raise ValueError("must have no user name or password before the host; use an auth method instead")
     if "%" in authority:
@@ -78,7 +86,7 @@ def read_host(raw: str) -> tuple[str, Address | None]:
     if ":" in raw:
         address = read_address(raw)
         if address is None:
-            raise ValueError("must have a valid IPv6 address between its brackets")
+            raise ValueError("must have a valid IPv6 address in brackets")
         return raw, address
     host = raw.lower().removesuffix(".")
     if len(host) > 253 or not _HOST.fullmatch(host):
