@@ -36,8 +36,25 @@ def faults(found):
 
 
 def test_the_first_way_in_is_taken_when_none_is_named():
-    assert effective_auth(MANIFEST, None) is OAUTH
+    assert effective_auth(MANIFEST, None) == OAUTH
     assert effective_auth(MANIFEST, "basic").type == "basic"
+
+
+def test_the_config_is_filled_into_the_way_in_but_not_into_its_urls():
+    text = b"""\
+name: Acme
+base_url: "https://a.example"
+config: {header: {label: Header, optional: true}, login: {label: Login, default: "https://l.example"}}
+auth:
+  key: {type: api_key_header, header_name: "{config.header}"}
+  oauth: {type: oauth2_client_credentials, token_url: "{config.login}/token"}
+"""
+    manifest = parse_manifest(text, "acme")
+    assert effective_auth(manifest, "key", {"header": "X-Mine"}).header_name == "X-Mine"
+    assert effective_auth(manifest, "oauth", {}).token_url == "{config.login}/token"
+    with pytest.raises(Invalid) as caught:
+        effective_auth(manifest, "key", {})
+    assert caught.value.fields[0].loc == ("config", "header")
 
 
 def test_the_way_without_credentials_is_no_auth():

@@ -116,7 +116,7 @@ def test_a_good_file_loads_with_its_id_and_the_endpoints_names():
         (
             'title: "{title}"',
             'title: "{titel}"',
-            26,
+            25,
             "'{titel}' is not in input_schema.properties; did you mean",
         ),
         ('title: "{title}"', 'title: "{level}"', 25, "list 'level' under input_schema.required"),

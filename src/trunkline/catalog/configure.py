@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from trunkline.catalog.lookup_checks import AUTH_TEMPLATES
 from trunkline.catalog.manifest import AuthMethod, Manifest, credential_fields
 from trunkline.catalog.patterns import matches
 from trunkline.catalog.template import ADDRESS, MissingLookupError, Template
@@ -13,11 +14,15 @@ MAX_CONFIG = 2048
 MAX_SECRET = 8192
 
 
-def effective_auth(manifest: Manifest, method_name: str | None) -> AuthMethod | None:
-    """Return the chosen way in; with None the only or first one. None means: no credentials are sent.
+def effective_auth(
+    manifest: Manifest, method_name: str | None, config: Mapping[str, str] | None = None
+) -> AuthMethod | None:
+    """Return the chosen way in, the first one for None; the answer None means that no credentials are sent.
+
+    The config is filled into its words, but for the URLs: the engine does those, with the base URL in use.
 
     Raises:
-        Invalid: at ("auth_method",), for a name that the connector does not have.
+        Invalid: at ("auth_method",) for a name that the connector does not have, at ("config", name) for a look-up.
     """
     if method_name is None:
         method = next(iter(manifest.auth.values()), None)
@@ -26,7 +31,16 @@ def effective_auth(manifest: Manifest, method_name: str | None) -> AuthMethod | 
     else:
         found = did_you_mean(method_name, manifest.auth)
         raise Invalid.field(("auth_method",), f"'{manifest.id}' has no way in '{method_name[:64]}'{found}")
-    return None if method is None or method.type == "none" else method
+    if method is None or method.type == "none":
+        return None
+    scope = {"config": with_defaults(manifest, config or {})}
+    return method.model_copy(
+        update={
+            word: _filled(text, scope)
+            for word, namespaces in AUTH_TEMPLATES.items()
+            if namespaces == ADDRESS and isinstance(text := getattr(method, word), str)
+        }
+    )
 
 
 def with_defaults(manifest: Manifest, config: Mapping[str, str]) -> dict[str, str]:
@@ -38,12 +52,15 @@ def with_defaults(manifest: Manifest, config: Mapping[str, str]) -> dict[str, st
 
 def render_base_url(manifest: Manifest, config: Mapping[str, str]) -> str:
     """Fill in the connector's base URL, without a slash at its end. Raises Invalid at ("config", name)."""
-    template = Template.compile(manifest.base_url, namespaces=ADDRESS)
+    return _filled(manifest.base_url, {"config": with_defaults(manifest, config)}).rstrip("/")
+
+
+def _filled(text: str, scope: Mapping[str, Any]) -> str:
     try:
-        url = template.render({"config": with_defaults(manifest, config)})
+        value = Template.compile(text, namespaces=ADDRESS).render(scope)
     except MissingLookupError as error:
         raise Invalid.field(tuple(error.name.split(".")), "Field required", "missing") from None
-    return str(url).rstrip("/")
+    return "" if value is None else str(value)
 
 
 def check_config(manifest: Manifest, config: Mapping[str, Any]) -> list[FieldError]:

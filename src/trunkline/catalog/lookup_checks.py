@@ -22,16 +22,16 @@ from trunkline.catalog.vocabulary import did_you_mean
 
 Finding = tuple[Loc, str]
 
-AUTH_TEMPLATES = (
-    "token_url",
-    "exchange_url",
-    "header_name",
-    "client_id",
-    "assertion_issuer",
-    "assertion_subject",
-    "assertion_audience",
-)
-"""Words of an auth method that may hold look-ups."""
+AUTH_TEMPLATES = {
+    "token_url": AUTH,
+    "exchange_url": AUTH,
+    "header_name": ADDRESS,
+    "client_id": ADDRESS,
+    "assertion_issuer": ADDRESS,
+    "assertion_subject": ADDRESS,
+    "assertion_audience": ADDRESS,
+}
+"""Words of an auth method that may hold look-ups, and which."""
 _SHARED_HEADERS = ENDPOINT - {"params"}
 _STREAM_PARAMS = frozenset({"config"})
 
@@ -51,9 +51,9 @@ def places(manifest: Manifest) -> Iterator[Place]:
     yield Place(("base_url",), manifest.base_url, ADDRESS)
     yield Place(("headers",), manifest.headers, _SHARED_HEADERS)
     for name, method in manifest.auth.items():
-        for word in AUTH_TEMPLATES:
+        for word, namespaces in AUTH_TEMPLATES.items():
             if isinstance(text := getattr(method, word), str):
-                yield Place(("auth", name, word), text, AUTH)
+                yield Place(("auth", name, word), text, namespaces)
     for name, endpoint in manifest.endpoints.items():
         yield from _endpoint_places(name, endpoint)
     for name, stream in manifest.streams.items():

@@ -35,7 +35,8 @@ class SecretField(_Part):
 class AuthMethod(AuthFields):
     """One way in: the native six, `basic` and `none`.
 
-    `token_url`, `exchange_url`, `header_name` and the assertion's fields may look up `{base_url}` and `{config.x}`.
+    `token_url` and `exchange_url` may look up `{base_url}` and `{config.x}`; `header_name`, `client_id` and the
+    assertion's fields `{config.x}`, filled in by `configure.effective_auth`.
     """
 
     model_config = ConfigDict(extra="forbid")

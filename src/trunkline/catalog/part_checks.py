@@ -29,29 +29,21 @@ PAGING_WORDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 """For each paging type: the words it needs, and those it may have."""
 
-_TOKEN_WORDS = frozenset({"token_url", "scopes", "token_response_path", "header_name", "header_format"})
-_CLIENT_WORDS = frozenset(
-    {"client_id", "token_request_client_id_field", "token_request_client_secret_field"}
-) | (_TOKEN_WORDS | {"token_lifetime_seconds"})
+_TOKEN_WORDS = frozenset(
+    {"token_url", "scopes", "token_response_path", "client_id", "token_lifetime_seconds"}
+)
+_FIELD_WORDS = frozenset({"token_request_client_id_field", "token_request_client_secret_field"})
+_ASSERTION_WORDS = frozenset(
+    {"assertion_issuer", "assertion_subject", "assertion_audience", "assertion_scopes_in_jwt"}
+)
 AUTH_WORDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "none": (frozenset(), frozenset()),
     "basic": (frozenset(), frozenset()),
     "api_key_header": (frozenset(), frozenset({"header_name", "header_format"})),
-    "bearer_token": (frozenset(), frozenset({"header_name", "header_format"})),
-    "oauth2_client_credentials": (frozenset({"token_url"}), _CLIENT_WORDS),
-    "json_token_exchange": (frozenset({"token_url"}), _CLIENT_WORDS),
-    "oauth2_jwt_bearer": (
-        frozenset({"token_url"}),
-        _TOKEN_WORDS
-        | {
-            "client_id",
-            "assertion_issuer",
-            "assertion_subject",
-            "assertion_audience",
-            "assertion_scopes_in_jwt",
-            "token_lifetime_seconds",
-        },
-    ),
+    "bearer_token": (frozenset(), frozenset()),
+    "oauth2_client_credentials": (frozenset({"token_url"}), _TOKEN_WORDS | _FIELD_WORDS),
+    "json_token_exchange": (frozenset({"token_url"}), _TOKEN_WORDS | _FIELD_WORDS),
+    "oauth2_jwt_bearer": (frozenset({"token_url"}), _TOKEN_WORDS | _ASSERTION_WORDS),
     "bearer_token_exchange": (
         frozenset({"exchange_url"}),
         frozenset(
@@ -62,8 +54,6 @@ AUTH_WORDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
                 "exchange_token_field",
                 "exchange_expires_in_field",
                 "exchange_default_ttl_seconds",
-                "header_name",
-                "header_format",
             }
         ),
     ),
