@@ -15,13 +15,12 @@ from urllib.parse import quote, quote_plus, urlsplit
 import orjson
 
 from trunkline.catalog.template import NAMESPACES, MissingLookupError, Template
+from trunkline.egress.urls import MAX_URL_LENGTH
 from trunkline.errors import Invalid, RemoteFailed
 from trunkline.rest.endpoint import BODY_METHODS, CompiledEndpoint, Slot, header_safe
 from trunkline.rest.target import misconfigured
 
-_MAX_URL = 64 * 1024
 _UNSAFE_SEGMENT = re.compile(r"[/\\\x00-\x1f\x7f]")
-_DOT_SEGMENT = re.compile(r"/\.{1,2}(?=/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +79,10 @@ def build(
 
 
 def _path(endpoint: CompiledEndpoint, params: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
-    parts = [part if isinstance(part, str) else _fill(part, params, scope) for part in endpoint.path.parts]
-    path = "".join(parts)
-    if _DOT_SEGMENT.search(path.partition("?")[0]):
-        raise Invalid.field(("body", "params"), "the path parameters together make a '.' or '..' segment")
-    return path
+    # No placeholder may be "." or empty, so that several together make no ".." either.
+    return "".join(
+        [part if isinstance(part, str) else _fill(part, params, scope) for part in endpoint.path.parts]
+    )
 
 
 def _fill(slot: Slot, params: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
@@ -193,8 +191,8 @@ def _join(root: str, path: str, has_query: bool, query: Mapping[str, Any]) -> st
 
 
 def _check_url(url: str, root: str, *, following: bool) -> None:
-    if len(url) > _MAX_URL:
-        raise Invalid.field(("body", "params"), f"makes an address of more than {_MAX_URL} characters")
+    if len(url) > MAX_URL_LENGTH:
+        raise Invalid.field(("body", "params"), f"makes an address of more than {MAX_URL_LENGTH} characters")
     if following and _origin(url) != _origin(root):
         raise RemoteFailed("The next page is at another origin than base_url", kind="refused_address")
 

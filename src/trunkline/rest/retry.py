@@ -48,6 +48,8 @@ class RetryPolicy:
 
     def repeats(self, failure: RemoteFailed, method: str) -> bool:
         """Tell whether a network failure may be tried again."""
+        if failure.kind == "rate_limited":
+            return False  # it was said because the wait does not fit
         if failure.kind == "auth":
             return failure.retryable
         return failure.retryable and (failure.kind in _UNSENT or method in _IDEMPOTENT)

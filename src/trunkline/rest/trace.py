@@ -173,5 +173,6 @@ def shown_headers(
     for name, value in headers.items():
         secret = name.lower() in masked or is_secret_name(name)
         text = MASK if secret else redactor.text(value)
-        shown[name] = f"{shown[name]}, {text}" if name in shown else text
+        plain = str(name)  # orjson takes no subclass of str as a key
+        shown[plain] = f"{shown[plain]}, {text}" if plain in shown else text
     return shown
