@@ -3,6 +3,7 @@
 It speaks HTTP and nothing else; it knows no table, no service and no connector.
 """
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
@@ -419,4 +420,5 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _reason(error: BaseException) -> str:
     inner = getattr(error, "os_error", error)
-    return str(getattr(inner, "strerror", None) or inner or type(inner).__name__)
+    number = getattr(inner, "errno", None)
+    return os.strerror(number) if number and number > 0 else str(inner) or type(inner).__name__

@@ -83,19 +83,17 @@ class _Demo:
             environment = environment_for_child()
             sandbox = await stack.enter_async_context(running("sandbox", arguments, self.folder, environment))
             services = await sandbox.ready(self.clock)
-            output.done(f"sandbox with {self.expected:,} incidents")
+            output.done(f"sandbox at {_address(services)} with {self.expected:,} incidents")
             hub = await stack.enter_async_context(self._hub(services))
             ready = await hub.ready(self.clock)
-            output.done(
-                f"hub at {ready['url']}, allowed to reach {_address(services)} and nothing else private"
-            )
+            output.done(f"hub at {ready['url']}; of private addresses it may reach only the sandbox")
             async with Trunkline(ready["url"], ready["api_key"]) as client:
                 succeeded = await run_job(client, services, self.expected, self.clock)
             if not succeeded:
                 output.note(f"The hub's last words:\n{hub.tail()}", "dim")
                 return output.ExitCode.FAILED
             if not self.leave:
-                await _stay(ready, hub, sandbox)
+                await _stay(ready, self.data_dir, hub, sandbox)
             return output.ExitCode.OK
 
     def _hub(self, services: dict[str, Any]) -> Any:
@@ -104,12 +102,13 @@ class _Demo:
         return running("hub", arguments, self.folder, environment)
 
 
-async def _stay(ready: dict[str, Any], *children: Child) -> None:
+async def _stay(ready: dict[str, Any], data_dir: Path, *children: Child) -> None:
     """Say where the hub is, and wait until Ctrl-C or until a child ends by itself."""
     output.say("")
     output.show_fields(
         {"address": ready["url"], "API key": ready["api_key"], "API page": f"{ready['url']}/docs"}
     )
+    output.say(f"Try: trunkline integration list --data-dir {data_dir}")
     output.say("The hub is running. Ctrl-C stops it and the sandbox.", "bold")
     ends = {asyncio.ensure_future(child.process.wait()): child for child in children}
     try:

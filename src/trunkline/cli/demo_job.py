@@ -81,7 +81,8 @@ class Job:
         seconds = self.clock.monotonic() - started
         if len(names) != self.expected:
             raise RemoteFailed(f"read {len(names)} distinct incidents, but there are {self.expected}")
-        output.done(f"read all {len(names):,} distinct incidents in {pages} pages, {seconds:.1f} s")
+        word = "page" if pages == 1 else "pages"
+        output.done(f"read all {len(names):,} distinct incidents in {pages} {word}, {seconds:.1f} s")
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]]:
         answer = await self._call(scenario.page_of_incidents(offset, _PAGE_SIZE))

@@ -28,6 +28,7 @@ from trunkline.errors import (
 from trunkline.redact import redact_keys
 
 _PIPE_WIDTH = 240  # nobody folds a pipe at 80 columns
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -132,6 +133,8 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, str) and _TIME.match(value):
+        return f"{value[:10]} {value[11:19]} UTC"
     if isinstance(value, list | tuple):
         return ", ".join(clean(item) for item in value) or "-"
     return clean(value)

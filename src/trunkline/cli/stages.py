@@ -15,6 +15,7 @@ STAGES = {
     "after_mapping": "after response_mapping",
     "final_result": "final result",
 }
+_PANEL_WIDTH = 100
 _EXCHANGE_COLUMNS = ("purpose", "method", "url", "status", "ms", "error")
 
 
@@ -32,7 +33,9 @@ def show_stages(answer: Mapping[str, Any], *, lines: int | None = None) -> None:
     for name, title in STAGES.items():
         value = answer.get(name)
         text = value if isinstance(value, str) else output.dumps(value)
-        terminal.print(Panel(Text(_cut(output.clean(text), lines)), title=title, title_align="left"))
+        shown = Text(_cut(output.clean(text), lines))
+        width = min(terminal.width, _PANEL_WIDTH)
+        terminal.print(Panel(shown, title=title, title_align="left", width=width))
     output.say(summary(answer), "red" if answer.get("error") else "green")
 
 

@@ -10,20 +10,27 @@ from typing import Any
 CONNECTORS = ("servicenow", "pagerduty")
 TICKETS, PAGER = CONNECTORS
 SUMMARY = "newest_incident"
+_NEWEST_FIRST = "ORDERBYDESCopened_at"
 
 _SUMMARY_ENDPOINT: dict[str, Any] = {
     "name": SUMMARY,
     "description": "Say in one line what the newest incident is.",
     "method": "GET",
     "path": "/api/now/table/incident",
-    "input_schema": {"type": "object", "properties": {"sysparm_limit": {"type": "integer", "minimum": 1}}},
+    "input_schema": {
+        "type": "object",
+        "properties": {
+            "sysparm_limit": {"type": "integer", "minimum": 1},
+            "sysparm_query": {"type": "string"},
+        },
+    },
     "response_filter": ["result[].number", "result[].short_description", "result[].priority"],
     "response_mapping": {
         "number": "result[0].number",
         "what": "result[0].short_description",
         "priority": "result[0].priority",
     },
-    "result_template": "{{ number }} (priority {{ priority }}): {{ what }}",
+    "result_template": "{number} (priority {priority}): {what}",
     "retry_config": {"max_retries": 2, "retry_on_status": [503]},
 }
 
@@ -63,7 +70,7 @@ def integrations(ready: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def newest_incidents(limit: int) -> Call:
-    return Call(TICKETS, "list_incidents", {"sysparm_limit": limit, "sysparm_query": "ORDERBYDESCopened_at"})
+    return Call(TICKETS, "list_incidents", {"sysparm_limit": limit, "sysparm_query": _NEWEST_FIRST})
 
 
 def users(limit: int) -> Call:
@@ -114,7 +121,7 @@ def page_somebody(incident: Mapping[str, Any], service: Mapping[str, Any]) -> Ca
 
 def summary() -> Call:
     """Return the call whose stages all differ."""
-    return Call(TICKETS, SUMMARY, {"sysparm_limit": 2})
+    return Call(TICKETS, SUMMARY, {"sysparm_limit": 2, "sysparm_query": _NEWEST_FIRST})
 
 
 def one_outage() -> dict[str, Any]:
