@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 import sqlalchemy as sa
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from trunkline.context import App
 from trunkline.errors import Broken, TrunklineError
@@ -24,7 +25,7 @@ class Hub:
         self.app = app
         self.telemetry = Telemetry()
         self.stopping = False
-        self._native: ASGIApp = native.build()
+        self._native = native.build()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,11 +48,22 @@ class Hub:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         operator = _OPERATOR.get(scope["path"])
         if operator is None:
-            await self._native(scope, receive, send)
+            await self._route(scope, receive, send)
             return
         scope["route_path"] = scope["path"]
         answer = await operator(self)
         await send_answer(send, answer, scope["request_id"])
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go straight to the routes: the framework's own middleware would answer faults before we can."""
+        if scope["path"] in _PAGES or scope["path"].startswith("/static-"):
+            await self._native(scope, receive, send)
+            return
+        scope["app"] = self._native
+        try:
+            await self._native.router(scope, receive, send)
+        except HTTPException as error:
+            await send_answer(send, native.unmatched(error, scope["request_id"]), scope["request_id"])
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take part in the server's lifespan; close web sockets, which nothing here speaks."""
@@ -87,6 +99,7 @@ class Hub:
         return Answer(200, encode({"name": "trunkline", "docs": "/docs", "openapi": "/openapi.json"}))
 
 
+_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json"})
 _OPERATOR: dict[str, Any] = {
     "/": Hub.front,
     "/healthz": Hub.alive,

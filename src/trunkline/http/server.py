@@ -168,6 +168,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self.hub = hub
+        self.answering = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.answering.set()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self.hub.stopping = True
@@ -250,8 +255,7 @@ async def serve(settings: Settings, ready_file: Path | None) -> int:
 
 async def _announce(server: _Server, ready: Ready, files: list[Path], *, is_new: bool) -> None:
     """Write the ready files once the server accepts, and print the key when it is new."""
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await server.answering.wait()
     for path in files:
         write_ready(path, ready)
     print(f"Trunkline answers at {ready.url}  (API page: {ready.url}/docs)", file=sys.stderr)  # noqa: T201 - for a person

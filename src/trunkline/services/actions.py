@@ -80,7 +80,7 @@ async def _read(ctx: Context, integration_id: str) -> Loaded:
     wanted = sa.and_(integrations.c.workspace_id == ctx.workspace_id, integrations.c.id == integration_id)
 
     def read(conn: Connection) -> tuple[Integration, Sequence[Any]]:
-        row = conn.execute(sa.select(*stored.COLUMNS).where(wanted)).one_or_none()
+        row = conn.execute(sa.select(*stored.COLUMNS).where(wanted)).mappings().one_or_none()
         if row is None:
             raise NotFound("Integration not found")
         return stored.from_row(row), vault.rows(conn, ctx.workspace_id, integration_id)

@@ -155,7 +155,7 @@ async def list_keys(
         query = sa.select(*_shown()).where(wanted)
         query = query.order_by(api_keys.c.created_at.desc(), api_keys.c.id).limit(limit).offset(offset)
         total = conn.scalar(sa.select(sa.func.count()).select_from(api_keys).where(wanted))
-        return [dict(row._mapping) for row in conn.execute(query)], int(total or 0)
+        return [dict(row) for row in conn.execute(query).mappings()], int(total or 0)
 
     rows, total = await ctx.app.db.read(read)
     for row in rows:
@@ -178,9 +178,7 @@ async def rotate(ctx: Context, key_id: str, duration_days: int | None) -> NewKey
 
     def write(conn: Connection) -> tuple[dict[str, Any], bytes]:
         row = _find(conn, ctx, key_id)
-        permissions.check_grant(
-            ctx.caller.role, ctx.caller.permissions, row["role"], row["permissions"]
-        )
+        permissions.check_grant(ctx.caller.role, ctx.caller.permissions, row["role"], row["permissions"])
         change = {"updated_at": ctx.now, "expires_at": _expiry(ctx.now, duration_days)}
         conn.execute(
             sa.update(api_keys)
@@ -214,15 +212,16 @@ async def revoke(ctx: Context, key_id: str) -> None:
 
 def _find(conn: Connection, ctx: Context, key_id: str) -> dict[str, Any]:
     """Look a key up by its `ak_…` id or its UUID: the contract names both `key_id` and `id`."""
-    row = conn.execute(
+    found = conn.execute(
         sa.select(api_keys).where(
             api_keys.c.workspace_id == ctx.workspace_id,
             sa.or_(api_keys.c.key_id == key_id, api_keys.c.id == key_id),
         )
-    ).one_or_none()
+    )
+    row = found.mappings().one_or_none()
     if row is None:
         raise NotFound("API key not found")
-    return dict(row._mapping)
+    return dict(row)
 
 
 async def flush_uses_due(app: App) -> int:

@@ -95,9 +95,7 @@ def check(draft: Draft, manifest: Manifest | None) -> Checked:
     return _check_parts(draft, dict(draft.config), manifest, problems)
 
 
-def check_change(
-    change: Any, stored_config: Mapping[str, str], name: str, manifest: Manifest | None
-) -> Checked:
+def check_change(change: Any, stored_config: Mapping[str, str], manifest: Manifest | None) -> Checked:
     """Check a partial update; a config value of None removes that value.
 
     Raises:

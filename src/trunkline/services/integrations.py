@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, RowMapping
 
 from trunkline import vault
 from trunkline.catalog.endpoint import AuthConfigWithSecrets, EndpointConfig
@@ -134,7 +134,7 @@ async def get(ctx: Context, integration_id: str) -> Integration:
     Raises:
         NotFound: absent, or another workspace's.
     """
-    found, _ = await ctx.app.db.read(lambda conn: _page(conn, ctx, _by_id(ctx, integration_id)))
+    found = await ctx.app.db.read(lambda conn: _select(conn, ctx, _by_id(ctx, integration_id)))
     if not found:
         raise NotFound(_NOT_FOUND)
     return _finish(ctx, found)[0]
@@ -143,7 +143,7 @@ async def get(ctx: Context, integration_id: str) -> Integration:
 async def find(ctx: Context, name: str) -> Integration | None:
     """Return the integration of this name, if there is one."""
     wanted = sa.and_(integrations.c.workspace_id == ctx.workspace_id, integrations.c.name == name)
-    found, _ = await ctx.app.db.read(lambda conn: _page(conn, ctx, wanted))
+    found = await ctx.app.db.read(lambda conn: _select(conn, ctx, wanted))
     return next(iter(_finish(ctx, found)), None)
 
 
@@ -166,7 +166,7 @@ async def list_page(ctx: Context, wanted: Filter, sort_by: str | None, limit: in
     where = _where(ctx, wanted)
 
     def read(conn: Connection) -> tuple[list[Integration], int]:
-        found, _ = _page(conn, ctx, where, order, limit, offset)
+        found = _select(conn, ctx, where, order, slice(offset, offset + limit))
         if offset == 0 and len(found) < limit:
             return found, len(found)
         return found, int(conn.scalar(sa.select(sa.func.count()).select_from(integrations).where(where)) or 0)
@@ -206,24 +206,23 @@ def _order(sort_by: str | None) -> list[Any]:
     return [*order, integrations.c.id]
 
 
-def _page(
+def _select(
     conn: Connection,
     ctx: Context,
     where: sa.ColumnElement[bool],
     order: Sequence[Any] = (),
-    limit: int | None = None,
-    offset: int | None = None,
-) -> tuple[list[Integration], None]:
-    query = sa.select(*COLUMNS).where(where).order_by(*order).limit(limit).offset(offset)
-    rows = [from_row(row) for row in conn.execute(query)]
+    part: slice = slice(None),
+) -> list[Integration]:
+    query = sa.select(*COLUMNS).where(where).order_by(*order)
+    rows = [from_row(row) for row in conn.execute(query.slice(part.start, part.stop)).mappings()]
     made = [row.id for row in rows if row.connector is not None]
     names = vault.names(conn, ctx.workspace_id, made) if made else {}
-    return [_with_names(row, names.get(row.id, ())) for row in rows], None
+    return [_with_names(row, names.get(row.id, ())) for row in rows]
 
 
-def from_row(row: Row[Any]) -> Integration:
+def from_row(row: RowMapping) -> Integration:
     """Read the columns of `COLUMNS`."""
-    return Integration(**row._mapping)
+    return Integration(**row)
 
 
 def _with_names(row: Integration, names: Sequence[str]) -> Integration:
@@ -280,13 +279,12 @@ async def update(ctx: Context, integration_id: str, change: Change) -> Integrati
     """
     current = await get(ctx, integration_id)
     manifest = manifest_of(ctx, current)
-    checked = drafts.check_change(change, current.config, current.name, manifest)
+    checked = drafts.check_change(change, current.config, manifest)
     sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
 
     def write(conn: Connection) -> None:
-        row = conn.execute(sa.select(integrations).where(_by_id(ctx, integration_id))).one_or_none()
-        _check_changeable(row)
-        assert row is not None
+        query = sa.select(integrations).where(_by_id(ctx, integration_id))
+        row = _changeable(conn.execute(query).one_or_none())
         if drafts.is_other_way_in(row.auth, checked.auth):
             vault.forget(conn, ctx.workspace_id, integration_id)
         vault.store(conn, sealed)
@@ -321,11 +319,12 @@ def _changed(change: Change, checked: drafts.Checked, name: str, display_name: s
     return values
 
 
-def _check_changeable(row: Any) -> None:
+def _changeable(row: Any) -> Any:
     if row is None:
         raise NotFound(_NOT_FOUND)
     if row.builtin:
         raise Forbidden("This integration came with the system and cannot be changed.")
+    return row
 
 
 async def delete(ctx: Context, integration_id: str) -> None:
@@ -337,9 +336,8 @@ async def delete(ctx: Context, integration_id: str) -> None:
     """
 
     def write(conn: Connection) -> None:
-        _check_changeable(
-            conn.execute(sa.select(integrations.c.builtin).where(_by_id(ctx, integration_id))).one_or_none()
-        )
+        query = sa.select(integrations.c.builtin).where(_by_id(ctx, integration_id))
+        _changeable(conn.execute(query).one_or_none())
         vault.forget(conn, ctx.workspace_id, integration_id)
         conn.execute(sa.delete(integrations).where(_by_id(ctx, integration_id)))
 

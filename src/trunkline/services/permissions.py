@@ -98,9 +98,7 @@ def _unknown(text: str) -> str:
     return "no such permission" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(KNOWN)}")
 
 
-def check_grant(
-    caller_role: str, caller_permissions: frozenset[str], role: str, explicit: list[str]
-) -> None:
+def check_grant(caller_role: str, caller_permissions: frozenset[str], role: str, explicit: list[str]) -> None:
     """Refuse to grant more than the caller has.
 
     Raises:

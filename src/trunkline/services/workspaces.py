@@ -29,8 +29,8 @@ async def get(ctx: Context) -> dict[str, Any]:
     """Describe the caller's workspace."""
 
     def read(conn: Connection) -> dict[str, Any]:
-        row = conn.execute(sa.select(workspaces).where(workspaces.c.id == ctx.workspace_id)).one()
-        return dict(row._mapping)
+        query = sa.select(workspaces).where(workspaces.c.id == ctx.workspace_id)
+        return dict(conn.execute(query).mappings().one())
 
     return await ctx.app.db.read(read)
 
@@ -61,10 +61,8 @@ async def list_people(ctx: Context, limit: int, offset: int) -> tuple[list[dict[
 
     def read(conn: Connection) -> tuple[list[dict[str, Any]], int]:
         query = _select_people(ctx.workspace_id).order_by(people.c.email).limit(limit).offset(offset)
-        rows = [dict(row._mapping) for row in conn.execute(query)]
-        total = conn.scalar(
-            sa.select(sa.func.count()).where(memberships.c.workspace_id == ctx.workspace_id)
-        )
+        rows = [dict(row) for row in conn.execute(query).mappings()]
+        total = conn.scalar(sa.select(sa.func.count()).where(memberships.c.workspace_id == ctx.workspace_id))
         return rows, int(total or 0)
 
     return await ctx.app.db.read(read)
@@ -105,10 +103,10 @@ async def get_person(ctx: Context, person_id: str) -> dict[str, Any]:
         NotFound: nobody of that id is in this workspace.
     """
     query = _select_people(ctx.workspace_id).where(people.c.id == person_id)
-    row = await ctx.app.db.read(lambda conn: conn.execute(query).one_or_none())
+    row = await ctx.app.db.read(lambda conn: conn.execute(query).mappings().one_or_none())
     if row is None:
         raise NotFound("Person not found")
-    return dict(row._mapping)
+    return dict(row)
 
 
 async def change_role(ctx: Context, person_id: str, role: str) -> dict[str, Any]:
@@ -138,9 +136,7 @@ async def remove_person(ctx: Context, person_id: str) -> None:
 
 
 def _membership(ctx: Context, person_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        memberships.c.workspace_id == ctx.workspace_id, memberships.c.person_id == person_id
-    )
+    return sa.and_(memberships.c.workspace_id == ctx.workspace_id, memberships.c.person_id == person_id)
 
 
 def _role_of(conn: Connection, workspace_id: str, person_id: str) -> str | None:

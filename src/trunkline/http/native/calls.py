@@ -61,11 +61,14 @@ async def call_endpoint(
     workspace_id: UUID,
     integration_id: UUID,
     endpoint_name: str,
+    *,
     query: Annotated[CallQuery, Query()],
     body: TestEndpointRequest,
 ) -> Answer:
     """Run an endpoint and return its result; the production twin of `test`."""
-    trace, service = await actions.run(call, str(integration_id), endpoint_name, body.params, detail=query.trace)
+    trace, service = await actions.run(
+        call, str(integration_id), endpoint_name, body.params, detail=query.trace
+    )
     if trace.error is not None:
         return _failed(call, trace, service, with_trace=query.trace)
     answer = {

@@ -24,7 +24,9 @@ _STATUS: dict[type[errors.TrunklineError], int] = {
     errors.Broken: 500,
 }
 
-_SAFE_CONTEXT = frozenset({"max_length", "min_length", "gt", "ge", "lt", "le", "pattern", "expected", "error"})
+_SAFE_CONTEXT = frozenset(
+    {"max_length", "min_length", "gt", "ge", "lt", "le", "pattern", "expected", "error"}
+)
 
 
 def status_of(error: errors.TrunklineError) -> int:

@@ -82,7 +82,9 @@ async def list_integrations(
         422: "Invalid request body.",
     },
 )
-async def create_integration(call: Call, workspace_id: UUID, body: CreateIntegrationRequest) -> dict[str, Any]:
+async def create_integration(
+    call: Call, workspace_id: UUID, body: CreateIntegrationRequest
+) -> dict[str, Any]:
     """Create an integration, with endpoints of its own or from a connector."""
     draft = Draft(
         name=body.name,
