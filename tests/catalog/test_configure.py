@@ -36,7 +36,7 @@ def faults(found):
 
 
 def test_the_first_way_in_is_taken_when_none_is_named():
-    assert effective_auth(MANIFEST, None) == OAUTH
+    assert effective_auth(MANIFEST, None) is OAUTH
     assert effective_auth(MANIFEST, "basic").type == "basic"
 
 
@@ -120,6 +120,15 @@ def test_each_credential_fault_names_its_field_and_never_the_value(values, fault
     found = check_credentials(MANIFEST, OAUTH, values)
     assert faults(found) == [fault]
     assert found[0].input is None
+
+
+def test_an_integration_with_its_own_base_url_needs_no_config_for_it():
+    assert faults(check_config(MANIFEST, {}, base_url="http://127.0.0.1:9")) == []
+    text = (
+        b'name: A\nbase_url: "{config.url}"\nheaders: {X-At: "{config.url}"}\nconfig: {url: {label: URL}}\n'
+    )
+    manifest = parse_manifest(text, "acme")
+    assert faults(check_config(manifest, {}, base_url="http://x")) == [("config.url", "Field required")]
 
 
 def test_an_unknown_credential_is_refused():

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from trunkline.catalog.lookup_checks import AUTH_TEMPLATES
+from trunkline.catalog.lookup_checks import AUTH_TEMPLATES, lookups_of, places
 from trunkline.catalog.manifest import AuthMethod, Manifest, credential_fields
 from trunkline.catalog.patterns import matches
 from trunkline.catalog.template import ADDRESS, MissingLookupError, Template
@@ -19,7 +19,8 @@ def effective_auth(
 ) -> AuthMethod | None:
     """Return the chosen way in, the first one for None; the answer None means that no credentials are sent.
 
-    The config is filled into its words, but for the URLs: the engine does those, with the base URL in use.
+    Where the config is given, it is filled into the method's words, but for the URLs: the engine does those, with
+    the base URL in use.
 
     Raises:
         Invalid: at ("auth_method",) for a name that the connector does not have, at ("config", name) for a look-up.
@@ -33,7 +34,9 @@ def effective_auth(
         raise Invalid.field(("auth_method",), f"'{manifest.id}' has no way in '{method_name[:64]}'{found}")
     if method is None or method.type == "none":
         return None
-    scope = {"config": with_defaults(manifest, config or {})}
+    if config is None:
+        return method
+    scope = {"config": with_defaults(manifest, config)}
     return method.model_copy(
         update={
             word: _filled(text, scope)
@@ -63,8 +66,13 @@ def _filled(text: str, scope: Mapping[str, Any]) -> str:
     return "" if value is None else str(value)
 
 
-def check_config(manifest: Manifest, config: Mapping[str, Any]) -> list[FieldError]:
-    """Check config values, as ("config", name): unknown, missing, too long, not as the pattern says."""
+def check_config(
+    manifest: Manifest, config: Mapping[str, Any], *, base_url: str | None = None
+) -> list[FieldError]:
+    """Check config values, as ("config", name): unknown, missing, too long, not as the pattern says.
+
+    With a `base_url` of the integration's own, the fields that only the connector's base URL looks up may be absent.
+    """
     problems = [
         FieldError(
             ("config", name[:64]), f"unknown field{did_you_mean(name, manifest.config)}", "extra_forbidden"
@@ -75,11 +83,24 @@ def check_config(manifest: Manifest, config: Mapping[str, Any]) -> list[FieldErr
     for name, field in manifest.config.items():
         value = config.get(name)
         if value is None or value == "":
-            if field.default is None and not field.optional:
+            if (
+                field.default is None
+                and not field.optional
+                and not (base_url and name in only_address(manifest))
+            ):
                 problems.append(FieldError(("config", name), "Field required", "missing"))
         elif problem := _config_problem(value, field.pattern, field.example):
             problems.append(FieldError(("config", name), problem, input=value))
     return problems
+
+
+def only_address(manifest: Manifest) -> frozenset[str]:
+    """Name the config fields that nothing but the base URL looks up."""
+    used: dict[bool, set[str]] = {True: set(), False: set()}
+    for place in places(manifest):
+        names = (lookup.name for lookup in lookups_of(place.value))
+        used[place.loc == ("base_url",)] |= {name[7:] for name in names if name.startswith("config.")}
+    return frozenset(used[True] - used[False])
 
 
 def _config_problem(value: Any, pattern: str | None, example: str | None) -> str | None:
