@@ -8,6 +8,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,19 +71,20 @@ def fresh_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Settings
 @pytest.fixture(scope="session")
 def fresh_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Settings], Settings]]:
     """Give settings this worker's own PostgreSQL database, migrated once and emptied every time."""
-    admin = os.environ.get(_ADMIN_VARIABLE)
-    if not admin:
-        pytest.skip(f"no PostgreSQL: set {_ADMIN_VARIABLE} to an administrator's address")
-    name = f"trunkline_test_{uuid.uuid4().hex[:12]}"
-    url = sa.make_url(admin).set(database=name).render_as_string(hide_password=False)
-    _administer(admin, "CREATE DATABASE {}", name)
-    try:
-        _administer(admin, "ALTER DATABASE {} SET synchronous_commit = off", name)  # tests never lose power
+    with _scratch_database() as url:
         _migrate(Settings(data_dir=tmp_path_factory.mktemp("postgresql"), database_url=url))
         with psycopg.connect(url, autocommit=True) as connection:
             yield lambda settings: _emptied(connection, replace(settings, database_url=url))
-    finally:
-        _administer(admin, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank_settings(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Settings]:
+    """Settings whose database was never migrated, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield settings
+        return
+    with _scratch_database() as url:
+        yield replace(settings, database_url=url)
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +130,20 @@ def _migrate(settings: Settings) -> None:
         await (await open_database(settings)).close()
 
     asyncio.run(run())
+
+
+@contextmanager
+def _scratch_database() -> Iterator[str]:
+    admin = os.environ.get(_ADMIN_VARIABLE)
+    if not admin:
+        pytest.skip(f"no PostgreSQL: set {_ADMIN_VARIABLE} to an administrator's address")
+    name = f"trunkline_test_{uuid.uuid4().hex[:12]}"
+    _administer(admin, "CREATE DATABASE {}", name)
+    try:
+        _administer(admin, "ALTER DATABASE {} SET synchronous_commit = off", name)  # tests never lose power
+        yield sa.make_url(admin).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _administer(admin, "DROP DATABASE {} WITH (FORCE)", name)
 
 
 def _administer(admin: str, statement: str, name: str) -> None:

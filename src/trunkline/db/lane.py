@@ -66,6 +66,7 @@ class Lane:
 
     def __init__(self, name: str, sessions: Sequence[Session], limit: int) -> None:
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
+        self._sessions = sessions
         self._limit = limit
         self._gate = Lock()  # nothing may enter the queue behind the end marks
         self._closed = False
@@ -95,12 +96,16 @@ class Lane:
     def close(self) -> None:
         """Finish every accepted call, then stop the threads; blocks until they have."""
         with self._gate:
-            if not self._closed:
+            first = not self._closed
+            if first:
                 self._closed = True
                 for _ in self._threads:
                     self._queue.put(None)
         for thread in self._threads:
             thread.join()
+        if first:  # and only now: sessions may share a pool
+            for session in self._sessions:
+                session.close()
 
     def _serve(self, session: Session) -> None:
         going = True
@@ -114,7 +119,6 @@ class Lane:
                         call.error = error
                 _deliver(calls)
             del calls  # results must not live until the next call
-        session.close()
 
     def _take(self) -> tuple[list[Call], bool]:
         calls: list[Call] = []

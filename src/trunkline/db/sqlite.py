@@ -16,9 +16,9 @@ from trunkline.db.faults import translate
 from trunkline.db.lane import Call
 from trunkline.errors import Broken, Unavailable
 
-READERS = 3
+READERS = 2
 WRITE_BATCH = 256
-READ_BATCH = 8  # small, so that one long listing holds up few others
+READ_BATCH = 16  # measured: few large batches serve most reads; a long listing delays no more than these
 _BUSY_SECONDS = 15.0  # another process, such as `trunkline key rotate`, may hold the write lock
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16000")
 
@@ -54,8 +54,10 @@ class SqliteWriter:
     def _abandon(self, calls: list[Call], error: sqlite3.Error) -> None:
         if self._raw.in_transaction:
             self._raw.rollback()
-        found = translate(error)
-        text = str(found) if isinstance(found, Unavailable) else "The database could not commit."
+        # a disk that is full or fails undoes the whole batch: the call that met it knows the reason
+        causes = [translate(cause) for cause in (error, *(call.error for call in calls)) if cause]
+        known = (str(cause) for cause in causes if isinstance(cause, Unavailable))
+        text = next(known, "The database could not commit.")
         for call in calls:
             call.error = Unavailable(text)
 
@@ -119,5 +121,8 @@ def _refuse(_: sa.Connection) -> NoReturn:
 
 
 def _begin_again(connection: sa.Connection, root: sa.RootTransaction) -> sa.RootTransaction:
-    root.rollback()
+    if (
+        connection.get_transaction() is not None
+    ):  # a refused commit leaves it there, a refused rollback does not
+        root.rollback()
     return connection.begin()
