@@ -85,6 +85,11 @@ def test_found_in_sees_what_orjson_writes():
     assert not redactor.found_in(b'{"x":"abc"}')
 
 
+def test_found_in_tells_our_keys_from_ordinary_words():
+    assert Redactor().found_in(f'{{"key":"{new_api_key()}"}}'.encode())
+    assert not Redactor().found_in(b'{"html_url":"https://a.example/"}')
+
+
 def test_a_lone_surrogate_in_a_secret_does_no_harm():
     redactor = Redactor(["abc\ud800def"])
     assert redactor.text("abc\ud800def") == MASK

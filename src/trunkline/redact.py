@@ -16,6 +16,7 @@ _MIN_INNER_LENGTH = (
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
 _HEX_PAIR = re.compile(r"%[0-9A-F]{2}")
 _KEY_PATTERN = re.compile(r"tl_[0-9A-Za-z]{46}")
+_KEY_BYTES = re.compile(_KEY_PATTERN.pattern.encode())
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "x-auth-token"}
 )
@@ -72,7 +73,9 @@ class Redactor:
 
     def found_in(self, encoded: bytes) -> bool:
         """Tell whether orjson's output holds a known secret: cheap enough to ask of every answer."""
-        return any(secret in encoded for secret in self._encoded) or b"tl_" in encoded
+        if any(secret in encoded for secret in self._encoded):
+            return True
+        return b"tl_" in encoded and _KEY_BYTES.search(encoded) is not None  # `html_url` is no key
 
 
 def _encoded(text: str) -> bytes:

@@ -4,7 +4,7 @@ Owns the order of these steps and the attempts; each step has a module of its ow
 business of whoever calls.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,13 @@ from trunkline.errors import Invalid, RemoteFailed
 from trunkline.rest import auth, probe
 from trunkline.rest.answer import complaint, content_type, read, shorten
 from trunkline.rest.endpoint import CompiledEndpoint, compile_endpoint
+from trunkline.rest.paging import MAX_PAGES, Pager, Step, answer_of, refused
 from trunkline.rest.probe import Probe
 from trunkline.rest.ratelimit import RateGate
 from trunkline.rest.recorder import Recorder
 from trunkline.rest.request import Request, build
 from trunkline.rest.retry import back_off, retry_after
+from trunkline.rest.shape import Stages
 from trunkline.rest.target import Target
 from trunkline.rest.tokens import TokenCache
 from trunkline.rest.trace import Exchange, Trace
@@ -75,6 +77,46 @@ class RestCaller:
             return call.failed(failure)
         return await call.run(request, credentials)
 
+    async def pages(
+        self,
+        target: Target,
+        endpoint: CompiledEndpoint,
+        params: dict[str, Any],
+        secrets: Mapping[str, str],
+        *,
+        pager: Pager | None = None,
+        extra_query: Mapping[str, Any] | None = None,
+        detail: bool = False,
+        budget_seconds: float | None = None,
+    ) -> AsyncIterator[tuple[list[Any], Trace]]:
+        """Call the endpoint page after page and yield each page's new records with its trace.
+
+        A page that fails comes last, with no records and its trace's `error` set; a list that cannot go on is an
+        error of kind `paging`. `pager` replaces the endpoint's own paging; `extra_query` goes with every page.
+        The budget is one page's.
+
+        Raises:
+            Invalid: as `call` does; also for an endpoint whose list needs a `pager`.
+        """
+        pager = pager or endpoint.pager
+        if pager is None:
+            raise Invalid.field(("paging",), "keyset paging follows a stream's cursor; pull the stream")
+        step: Step | None = pager.first()
+        while step is not None:
+            query = {**(extra_query or {}), **step.request.query}
+            trace = await self.call(
+                target,
+                endpoint,
+                params,
+                secrets,
+                extra_query=query,
+                next_url=step.request.url,
+                detail=detail,
+                budget_seconds=budget_seconds,
+            )
+            records, step = _page(pager, step, trace)
+            yield records, trace
+
     async def probe(self, target: Target, secrets: Mapping[str, str]) -> Probe:
         """Test the connection: authenticate end to end and make one harmless call.
 
@@ -90,6 +132,20 @@ class RestCaller:
     async def close(self) -> None:
         """Stop what runs in the background. Does not close egress."""
         await self.tokens.close()
+
+
+def _page(pager: Pager, step: Step, trace: Trace) -> tuple[list[Any], Step | None]:
+    """Read one page, or end the list with the trace's error."""
+    if trace.error is not None:
+        return [], None
+    try:
+        page = pager.read(step, answer_of(trace))
+        if page.next is not None and page.next.number > MAX_PAGES:
+            raise refused(f"the list has more than {MAX_PAGES} pages")
+    except RemoteFailed as failure:
+        trace.error, trace.error_kind = failure.message, failure.kind
+        return [], None
+    return page.records, page.next
 
 
 def _check_params(endpoint: CompiledEndpoint, params: dict[str, Any]) -> None:
@@ -278,12 +334,20 @@ class _Call:
         trace.after_filter, trace.after_mapping = stages.after_filter, stages.after_mapping
         trace.value = stages.value
         if is_leaking:
-            trace.after_filter = redactor.value(stages.after_filter)
-            trace.after_mapping = redactor.value(stages.after_mapping)
-            trace.value = redactor.value(stages.value)
+            self._hide_stages(stages, value)
         trace.final_result = None if stages.final_result is None else redactor.text(stages.final_result)
         if stages.error is not None:
             self._fail(stages.error, "shape", retryable=False)
+
+    def _hide_stages(self, stages: Stages, raw: Any) -> None:
+        """Redact each stage once: without a filter or a mapping several are one and the same value."""
+        trace = self.trace
+        hidden = {id(raw): trace.raw_response}
+        for name in ("after_filter", "after_mapping", "value"):
+            stage = getattr(stages, name)
+            if id(stage) not in hidden:
+                hidden[id(stage)] = self.redactor.value(stage)
+            setattr(trace, name, hidden[id(stage)])
 
     def _fail(self, text: str, kind: str, *, retryable: bool) -> None:
         self.trace.error = self.redactor.text(text)

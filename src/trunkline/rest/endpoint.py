@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from trunkline.catalog.endpoint import EndpointConfig
-from trunkline.catalog.manifest import Endpoint, Manifest, Paging, RateLimit
+from trunkline.catalog.manifest import Endpoint, Manifest, RateLimit
 from trunkline.catalog.template import ENDPOINT, NAMESPACES, Template, TemplateError
 from trunkline.errors import Invalid
 from trunkline.rest.answer import ErrorCheck
+from trunkline.rest.page_styles import plain_pager
+from trunkline.rest.paging import Pager
 from trunkline.rest.paths import Path
 from trunkline.rest.retry import RetryPolicy
 from trunkline.rest.schema import InputSchema
@@ -89,8 +91,8 @@ class CompiledEndpoint:
     """Parameters that path, query, body or header look-ups use up."""
     errors: ErrorCheck | None
     rate_limit: RateLimit | None
-    records: Path | None
-    paging: Paging | None
+    pager: Pager | None
+    """How its list continues; None when that takes a stream's cursor."""
     base_url: str | None
     """Another host than the integration's; may look up config."""
     has_auth: bool
@@ -135,8 +137,7 @@ def compile_endpoint(endpoint: EndpointConfig, manifest: Manifest | None = None)
         consumed=path.params.union(*(_param_names(template) for template in templates if template)),
         errors=ErrorCheck.of(written, manifest),
         rate_limit=manifest.rate_limit if manifest else None,
-        records=_records(written),
-        paging=written.paging if written else None,
+        pager=_pager(written),
         base_url=written.base_url if written else None,
         has_auth=written.auth if written else True,
     )
@@ -263,10 +264,16 @@ def _template(value: Any, loc: tuple[str | int, ...], maps: Mapping[str, Any]) -
         raise Invalid.field((*loc, *error.loc), str(error)) from None
 
 
-def _records(endpoint: Endpoint | None) -> Path | None:
-    if endpoint is None or endpoint.records is None:
-        return None
+def _pager(endpoint: Endpoint | None) -> Pager | None:
+    paging, records = (endpoint.paging, endpoint.records) if endpoint else (None, None)
     try:
-        return Path.compile(endpoint.records)
+        if records is not None:
+            Path.compile(records)
     except ValueError as error:
         raise Invalid.field(("records",), str(error)) from None
+    if paging is not None and paging.type == "keyset":
+        return None
+    try:
+        return plain_pager(paging, records)
+    except ValueError as error:
+        raise Invalid.field(("paging",), str(error)) from None

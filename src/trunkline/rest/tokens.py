@@ -104,14 +104,7 @@ class TokenCache:
     def _refuse_while_cooling(self, key: TokenKey) -> None:
         entry = self._entries.get(key)
         if entry is not None and entry.failure is not None and self.cooling(key) > 0:
-            failure = entry.failure
-            raise RemoteFailed(
-                failure.message,
-                kind=failure.kind,
-                service=failure.service,
-                status=failure.status,
-                retryable=failure.retryable,
-            ) from failure.__cause__
+            raise _bare(entry.failure)
 
     async def _mint(self, key: TokenKey, mint: Callable[[], Awaitable[Token]]) -> Token:
         task = asyncio.current_task()
@@ -128,7 +121,7 @@ class TokenCache:
 
     def _remember_failure(self, key: TokenKey, failure: RemoteFailed) -> None:
         seconds = COOL_DOWN_AFTER_OUTAGE_SECONDS if failure.retryable else COOL_DOWN_SECONDS
-        self._put(key, _Entry(failure=failure, failed_until=self._clock.monotonic() + seconds))
+        self._put(key, _Entry(failure=_bare(failure), failed_until=self._clock.monotonic() + seconds))
 
     def _put(self, key: TokenKey, entry: _Entry) -> None:
         self._entries[key] = entry
@@ -141,6 +134,16 @@ class TokenCache:
             del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # marks it as seen, though every waiter may be gone
+
+
+def _bare(failure: RemoteFailed) -> RemoteFailed:
+    """Copy a failure and its cause without their stacks, whose frames hold secrets."""
+    copy = RemoteFailed(
+        failure.message, kind=failure.kind, status=failure.status, retryable=failure.retryable
+    )
+    if isinstance(failure.__cause__, RemoteFailed):
+        copy.__cause__ = _bare(failure.__cause__)
+    return copy
 
 
 def usable_seconds(lifetime: float) -> float:
