@@ -106,7 +106,7 @@ def _target(row: Integration, manifest: Manifest | None) -> Target:
 def _auth(row: Integration, manifest: Manifest | None) -> AuthMethod | None:
     method = drafts.method_of(row.auth)
     if method is not None:
-        return configure.effective_auth(manifest, method) if manifest else None
+        return configure.effective_auth(manifest, method, row.config) if manifest else None
     return AuthMethod.model_validate(orjson.loads(row.auth)) if row.auth else None
 
 
