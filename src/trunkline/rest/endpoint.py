@@ -32,7 +32,6 @@ _PARAM = re.compile(r"[^\s{}/\\?#&=\x00-\x1f\x7f]{1,128}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _LITERAL_SAFE = "/%:@!$&'()*+,;=~?-._[]"
 _ACCEPT = "application/json, */*;q=0.8"
-_USER_AGENT = "Trunkline"
 _CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 """Methods that send what is left of the parameters as the body; the others as the query."""
@@ -210,7 +209,7 @@ def _param_names(template: Template) -> frozenset[str]:
 
 
 def _default_headers(endpoint: EndpointConfig) -> dict[str, str]:
-    headers = {"Accept": _ACCEPT, "User-Agent": _USER_AGENT}
+    headers = {"Accept": _ACCEPT}
     if endpoint.method in BODY_METHODS:
         headers["Content-Type"] = _CONTENT_TYPES[endpoint.body_format]
     return headers

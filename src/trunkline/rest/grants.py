@@ -63,7 +63,7 @@ async def mint(
         request = await _jwt_bearer(target, auth, secrets, recorder)
     else:
         request = _PLAIN[auth.type](target, auth, secrets)
-    headers = {"Accept": "application/json", "User-Agent": "Trunkline", **request.headers, **param_headers}
+    headers = {"Accept": "application/json", **request.headers, **param_headers}
     token_path = compiled(request.token_path, "the path of the token")
     lifetime_path = (
         compiled(request.lifetime_path, "the path of the lifetime") if request.lifetime_path else None
