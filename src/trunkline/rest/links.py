@@ -1,0 +1,62 @@
+"""The `Link` header (RFC 8288), read for one purpose: the address of the next page."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+MAX_LINK_LENGTH = 16_384
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_TARGET = re.compile(r"[\s,]*<([^>]*)>")
+_PARAMETER = re.compile(
+    r"\s*;\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*)))?"
+)
+
+
+def next_link(headers: Iterable[str], base: str) -> str | None:
+    """Return the absolute target of the first link with rel=next; what is malformed counts as absent."""
+    for header in headers:
+        for target, rel in _links(header[:MAX_LINK_LENGTH]):
+            if "next" in rel.lower().split():
+                return _absolute(base, target)
+    return None
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Tell whether two absolute URLs share scheme, host and port."""
+    first, second = _origin(one), _origin(other)
+    return first is not None and first == second
+
+
+def _links(header: str) -> list[tuple[str, str]]:
+    """Split a header into (target, rel); reading stops at the first thing that is no link."""
+    links = []
+    position = 0
+    while (match := _TARGET.match(header, position)) is not None:
+        position = match.end()
+        rel: str | None = None
+        while (parameter := _PARAMETER.match(header, position)) is not None:
+            position = parameter.end()
+            if rel is None and parameter[1].lower() == "rel":
+                rel = parameter[2] if parameter[2] is not None else parameter[3] or ""
+        links.append((match[1].strip(), rel or ""))
+    return links
+
+
+def _absolute(base: str, target: str) -> str | None:
+    try:
+        url = urljoin(base, target)
+        return url if _origin(url) is not None else None
+    except ValueError:
+        return None
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    try:
+        parts: SplitResult = urlsplit(url)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not host or port is None or "@" in parts.netloc:
+        return None
+    return parts.scheme, host, port
