@@ -4,10 +4,10 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from fake_egress import FakeEgress, reply
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from fake_egress import FakeEgress, reply
 from trunkline.catalog.endpoint import EndpointConfig
 from trunkline.catalog.manifest import AuthMethod, Endpoint, Manifest
 from trunkline.errors import Invalid, RemoteFailed

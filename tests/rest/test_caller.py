@@ -1,8 +1,8 @@
 """What a call sends: the path, the query, the body, the headers; and what is refused before anything is sent."""
 
 import pytest
-from fake_egress import FakeEgress, reply
 
+from fake_egress import FakeEgress, reply
 from trunkline.catalog.endpoint import EndpointConfig, RequestTransform
 from trunkline.catalog.manifest import Endpoint, Manifest
 from trunkline.errors import Invalid

@@ -4,8 +4,8 @@ import codecs
 
 import orjson
 import pytest
-from fake_egress import FakeEgress, reply
 
+from fake_egress import FakeEgress, reply
 from trunkline.catalog.endpoint import EndpointConfig
 from trunkline.catalog.manifest import Endpoint, ErrorRule, Manifest
 from trunkline.rest.answer import read

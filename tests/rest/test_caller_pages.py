@@ -1,6 +1,6 @@
 import pytest
-from fake_egress import FakeEgress, reply
 
+from fake_egress import FakeEgress, reply
 from trunkline.catalog.manifest import Endpoint, Manifest
 from trunkline.errors import Invalid
 from trunkline.rest.caller import RestCaller, Target, compile_endpoint

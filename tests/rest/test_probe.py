@@ -1,6 +1,6 @@
 import pytest
-from fake_egress import FakeEgress, reply
 
+from fake_egress import FakeEgress, reply
 from trunkline.catalog.manifest import AuthMethod, Endpoint, ErrorRule, Manifest
 from trunkline.errors import RemoteFailed
 from trunkline.rest.caller import RestCaller, Target

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from fake_egress import FakeEgress, reply
 
+from fake_egress import FakeEgress, reply
 from trunkline.catalog.endpoint import EndpointConfig, RetryConfig
 from trunkline.clock import ManualClock
 from trunkline.errors import Invalid, RemoteFailed
