@@ -20,12 +20,13 @@ from trunkline.catalog.configure import (
 )
 from trunkline.catalog.depth import depth
 from trunkline.catalog.load import load_manifest
-from trunkline.catalog.manifest import credential_fields
+from trunkline.catalog.manifest import Paging, credential_fields
 from trunkline.catalog.registry import BUILT_IN
 from trunkline.catalog.template import CHILD, CURSOR, Template
 from trunkline.clock import ManualClock
 from trunkline.egress import Reply
 from trunkline.rest.caller import RestCaller, Target, compile_endpoint
+from trunkline.rest.paging import answer_of
 from trunkline.settings import Settings
 
 FOLDER = Path(os.environ.get("CONNECTORS_UNDER_TEST", BUILT_IN))
@@ -152,15 +153,23 @@ async def test_an_endpoint_asks_exactly_what_its_sample_says(manifest, endpoint)
 @EACH_ENDPOINT
 async def test_an_endpoint_makes_of_the_answer_what_its_sample_says(manifest, endpoint):
     sample = sample_of(manifest)["endpoints"][endpoint.name]
-    compiled, trace, _ = await call(manifest, endpoint.name, sample.get("params", {}), sample["answer"])
+    _, trace, _ = await call(manifest, endpoint.name, sample.get("params", {}), sample["answer"])
     assert trace.error is None
     assert trace.value == sample.get("result", sample["answer"].get("body"))
     if "final_result" in sample:
         assert trace.final_result == sample["final_result"]
-    if "records" in sample:
-        body = sample["answer"]["body"]
-        found = body if compiled.records is None else compiled.records.get(body)
-        assert len(found) == sample["records"]
+
+
+@EACH_ENDPOINT
+async def test_a_list_is_paged_as_its_sample_says(manifest, endpoint):
+    sample = sample_of(manifest)["endpoints"][endpoint.name]
+    if "records" not in sample:
+        assert endpoint.paging in (None, Paging(type="none"))
+        return
+    compiled, trace, _ = await call(manifest, endpoint.name, sample.get("params", {}), sample["answer"])
+    page = compiled.pager.read(compiled.pager.first(), answer_of(trace))
+    assert len(page.records) == sample["records"]
+    assert (page.next is not None) == sample.get("more", False)
 
 
 @EACH
