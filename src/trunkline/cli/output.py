@@ -155,16 +155,22 @@ def progress() -> Progress:
 
 
 def report(error: TrunklineError) -> ExitCode:
-    """Print an error on stderr with the way out, and return the exit code it stands for."""
+    """Print an error on stderr, and return the exit code it stands for."""
     terminal = console(error=True)
     terminal.print(Text.assemble(("error: ", "bold red"), redact_keys(clean(_summary(error)))))
     if isinstance(error, Invalid):
         for field in error.fields:
             terminal.print(Text("  " + redact_keys(clean(field))))
-    way_out = next((text for kind, text in _WAYS_OUT if isinstance(error, kind)), None)
-    if way_out:
-        terminal.print(Text(way_out, style="dim"))
     return exit_code(error)
+
+
+def report_from_hub(error: TrunklineError) -> ExitCode:
+    """Print an error of a hub on stderr with the way out, and return the exit code it stands for."""
+    code = report(error)
+    for kind, way_out in _WAYS_OUT:
+        if isinstance(error, kind):
+            note(way_out, "dim")
+    return code
 
 
 def exit_code(error: TrunklineError) -> ExitCode:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from trunkline.cli import output
 from trunkline.cli.ready import read_ready
 from trunkline.client import Trunkline
-from trunkline.errors import Unauthenticated, Unavailable
+from trunkline.errors import TrunklineError, Unauthenticated, Unavailable
 from trunkline.settings import ClientSettings, Settings
 
 P = ParamSpec("P")
@@ -82,8 +83,11 @@ def with_hub(
     """Turn a coroutine of a client into a command that also takes the options which find the hub."""
 
     def run(*args: Any, **given: Any) -> None:
-        address = find_hub(*(given.pop(name) for name in _OPTIONS))
-        asyncio.run(_open_and_run(address, command, args, given))
+        place = [given.pop(name) for name in _OPTIONS]
+        try:
+            asyncio.run(_open_and_run(find_hub(*place), command, args, given))
+        except TrunklineError as error:
+            raise typer.Exit(output.report_from_hub(error)) from error
 
     own = list(inspect.signature(command).parameters.values())[1:]
     shared = [

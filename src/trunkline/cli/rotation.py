@@ -13,7 +13,7 @@ from trunkline.cli import output
 from trunkline.cli.reach import AsJson
 from trunkline.clock import SystemClock
 from trunkline.db import open_database
-from trunkline.errors import NotFound
+from trunkline.errors import Invalid
 from trunkline.settings import Settings
 from trunkline.vault import RotationReport, rotate
 from trunkline.vault.rotation import Progress
@@ -32,7 +32,7 @@ def rotate_master_key(
     """Change the master key and seal every secret anew; the hub may go on running."""
     settings = Settings.load(data_dir=data_dir)
     if not settings.database_url and not settings.sqlite_path.exists():
-        raise NotFound(f"{settings.data_dir} holds no database; say where the hub's data is with --data-dir")
+        raise Invalid(f"{settings.data_dir} holds no database; say where the hub's data is with --data-dir")
     with _shown() as progress:
         report = asyncio.run(_rotate(settings, new_master, progress))
     if as_json:
