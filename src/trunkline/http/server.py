@@ -6,12 +6,14 @@ import importlib.util
 import ipaddress
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from sqlalchemy import Connection
@@ -174,9 +176,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.answering.set()
 
-    def handle_exit(self, sig: int, frame: object) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; uvicorn's own would raise the signal again afterwards and skip our closing."""
         self.hub.stopping = True
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]  # uvicorn narrows the frame's type
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def _config(hub: Hub, settings: Settings) -> uvicorn.Config:
@@ -213,8 +217,9 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the address of a bound socket."""
+    """Return the address of a bound socket, as this machine reaches it."""
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
