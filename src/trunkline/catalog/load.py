@@ -20,7 +20,7 @@ from trunkline.errors import FieldError, Invalid
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing to say about a file: `slack.yaml:20: paging.type: …`. A notice does not keep it from loading."""
+    """One thing to say about a file: `acme.yaml:20: paging.type: …`. A notice does not keep it from loading."""
 
     file: str
     line: int
