@@ -16,7 +16,7 @@ REFUSED = """
 100:0:0:1::1 2001::1 2001:0:a9fe:a9fe::1 2001:2::1 2001:10::1 2001:1f:ffff::1 2001:20::1 2001:1ff:ffff::1
 2001:db8::1 2001:db8:ffff:ffff::1 2002::1 2002:a9fe:a9fe::1 2002:ffff:ffff::1 3fff::1 3fff:fff:ffff::1 5f00::1
 fc00::1 fd00:ec2::254 fdff:ffff::1 fe80::1 febf::1 fec0::1 feff::1 ff00::1 ff02::2 ffff::1
-""".split()
+"""
 
 CALLED = """
 1.0.0.0 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.254 100.128.0.1 126.255.255.255 128.0.0.0 169.253.255.255
@@ -24,15 +24,15 @@ CALLED = """
 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0 223.255.255.255 168.63.129.15
 ::ffff:8.8.8.8 64:ff9a:ffff::1 64:ff9c::1 100:0:0:2::1 2000::1 2001:200::1 2001:db7:ffff::1 2001:db9::1
 2001:4860:4860::8888 2003::1 2606:4700::1111 3ffe:ffff::1 3fff:1000::1 5eff::1 5f01::1 fbff::1
-""".split()
+"""
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", REFUSED.split())
 def test_a_special_address_is_refused(text):
     assert refusal(ip_address(text))
 
 
-@pytest.mark.parametrize("text", CALLED)
+@pytest.mark.parametrize("text", CALLED.split())
 def test_the_neighbour_of_a_special_range_is_called(text):
     assert refusal(ip_address(text)) is None
 

@@ -34,9 +34,9 @@ SPELLINGS = {
     "http://[2001::7f00:1]/": "refused_address",
     "http://[fd00:ec2::254]/": "refused_address",
     "http://[fe80::1]/": "refused_address",
-    "http://１２７.0.0.1/": "refused_address",
-    "http://①②⑦.⓪.⓪.①/": "refused_address",
-    "http://127。0。0。1/": "refused_address",
+    "http://\uff11\uff12\uff17.0.0.1/": "refused_address",
+    "http://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460/": "refused_address",
+    "http://127\u30020\u30020\u30021/": "refused_address",
     "http://localhost/": "refused_address",
     "http://LOCALHOST/": "refused_address",
     "http://localhost./": "refused_address",
@@ -196,7 +196,7 @@ async def test_plain_http_to_a_public_address_is_refused_with_a_way_out(
     answers, make_egress, resolver, sockets
 ):
     resolver["public.example"] = answers
-    with pytest.raises(RemoteFailed, match="TRUNKLINE_EGRESS_ALLOW=public.example:80$") as caught:
+    with pytest.raises(RemoteFailed, match=r"TRUNKLINE_EGRESS_ALLOW=public\.example:80$") as caught:
         await make_egress("127.0.0.1").request("GET", "http://public.example/")
     assert (caught.value.kind, caught.value.retryable) == ("insecure_scheme", False)
     assert sockets == []

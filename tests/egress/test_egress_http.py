@@ -318,8 +318,7 @@ async def test_closing_ends_calls_under_way(serve, egress):
 
     server = await serve(forever)
     call = asyncio.create_task(failure(egress, "GET", at(server)))
-    while not server.heads:
-        await asyncio.sleep(0)
+    await server.called.wait()
     await egress.close()
     assert (await asyncio.wait_for(call, 5)).kind == "closed"
 
@@ -330,8 +329,7 @@ async def test_a_cancelled_call_gives_its_connection_up(serve, egress):
 
     server = await serve(forever)
     call = asyncio.create_task(egress.request("GET", at(server)))
-    while not server.heads:
-        await asyncio.sleep(0)
+    await server.called.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -158,7 +158,7 @@ def squeeze(body, *encodings):
     ],
 )
 @pytest.mark.parametrize("size", [1, 65536, 300_000])
-async def test_an_encoded_body_is_decoded(header, packing, size, serve, egress, quick, answer):
+async def test_an_encoded_body_is_decoded(*, header, packing, size, serve, egress, quick, answer):
     body = bytes(range(256)) * (size // 256) or b"x"
     server = await serve(answer(squeeze(body, *packing), content_encoding=header))
     assert (await egress.request("GET", f"http://127.0.0.1:{server.port}/", limits=quick)).body == body
@@ -175,7 +175,7 @@ async def test_an_encoded_body_is_decoded(header, packing, size, serve, egress, 
     ],
 )
 async def test_a_decompression_bomb_ends_early_in_little_memory(
-    header, packing, serve, egress, quick, answer
+    *, header, packing, serve, egress, quick, answer
 ):
     server = await serve(answer(squeeze(bytes(40 * MEGABYTE), *packing), content_encoding=header))
     tracemalloc.start()
@@ -206,7 +206,7 @@ EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
     ],
 )
 async def test_a_body_that_is_not_encoded_as_it_says_is_malformed(
-    header, first, chunk, kind, serve, egress, quick
+    *, header, first, chunk, kind, serve, egress, quick
 ):
     head = HEAD + b"content-encoding: " + header.encode("latin-1") + b"\r\n\r\n"
     server = await serve(repeat(head + first, chunk))

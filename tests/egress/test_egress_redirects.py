@@ -35,7 +35,7 @@ async def test_a_redirect_is_an_answer_unless_following_is_asked_for(status, red
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_get_and_head_follow(method, status, serve, answer, redirect, egress):
+async def test_get_and_head_follow(*, method, status, serve, answer, redirect, egress):
     last = await serve(answer(b"" if method == "HEAD" else b"here"))
     first = await redirect(at(last, "/last?x=1#part"), f"{status} Moved")
     reply = await egress.request(method, at(first), follow_redirects=True)
@@ -65,7 +65,7 @@ async def test_a_relative_location_stays_on_the_origin_with_credentials(location
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "elsewhere"])
 async def test_credentials_do_not_follow_to_another_port_or_host(
-    host, serve, answer, redirect, make_egress, resolver
+    *, host, serve, answer, redirect, make_egress, resolver
 ):
     resolver["elsewhere"] = ["127.0.0.1"]
     last = await serve(answer(b"here"))

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from trunkline import __version__
 from trunkline.egress import decode, failures
 from trunkline.egress import headers as header_rules
 from trunkline.egress.allowlist import AllowList
+from trunkline.egress.answers import read_body
 from trunkline.egress.door import DIAL, Dial, Door
 from trunkline.egress.names import Names, Resolver, SystemResolver
 from trunkline.egress.urls import MAX_URL_LENGTH, Target, is_same_origin, read_url
@@ -32,7 +33,6 @@ _MAX_STALE = 3
 _CONNECTIONS_PER_HOST = 256
 # Servers drop idle connections after 5 s and more; being first avoids sending into a closing one.
 _IDLE_SECONDS = 4.0
-_DECODED_BEFORE_PAUSE = 1024 * 1024
 _LARGE_BODY = 1024 * 1024
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -47,8 +47,7 @@ class Limits:
     max_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer, its body decoded; the headers are as received, and `url` is where it came from."""
 
     status: int
@@ -111,7 +110,7 @@ class Egress:
                     answer = await self._send(hop, limits)
                     onward = _onward(hop, answer) if follow_redirects else None
                     if onward is None:
-                        content = await _read(answer, hop, limits.max_bytes)
+                        content = await read_body(answer, hop.target, limits.max_bytes)
                         break
                     answer.close()
                     hop, redirects = onward, redirects + 1
@@ -121,7 +120,7 @@ class Egress:
             raise failures.timed_out(hop.target, "did not finish its answer in time") from None
         duration_ms = (loop.time() - started) * 1000
         headers_received = header_rules.received(answer.headers)
-        return Reply(answer.status, headers_received, content, str(hop.target.url), duration_ms, redirects)
+        return Reply(answer.status, headers_received, content, hop.target.text, duration_ms, redirects)
 
     async def _send(self, hop: "_Hop", limits: Limits) -> aiohttp.ClientResponse:
         session = self._session or self._open()
@@ -219,89 +218,6 @@ def _onward(hop: _Hop, answer: aiohttp.ClientResponse) -> _Hop | None:
 
 def _not_followed(target: Target, where: str) -> RemoteFailed:
     return RemoteFailed(f"{target.host} redirects {where}, which is not followed", kind="redirect")
-
-
-async def _read(answer: aiohttp.ClientResponse, hop: _Hop, max_bytes: int) -> bytes:
-    """Read the body to its end, or close the connection in the middle of it."""
-    is_whole = False
-    forget = _end_with_connection(answer)
-    try:
-        body = await _body(answer, max_bytes)
-        is_whole = True
-        return body
-    except decode.TooLargeError:
-        raise failures.too_large(hop.target, max_bytes) from None
-    except decode.UndecodableError as error:
-        raise failures.malformed(hop.target, f"sent an answer that {error}") from None
-    except failures.FOREIGN as error:
-        raise failures.translate(error, Dial(hop.target)) from None
-    finally:
-        forget()
-        if not is_whole:
-            answer.close()
-
-
-def _end_with_connection(answer: aiohttp.ClientResponse) -> Callable[[], object]:
-    """Make sure that reading ends when the connection does; the result undoes it.
-
-    When a later part of a body is malformed, aiohttp's compiled parser closes the connection without
-    telling whoever reads the body, who would wait for the total limit.
-    """
-    content = answer.content
-    protocol = answer.connection.protocol if answer.connection and not content.is_eof() else None
-    if protocol is None:
-        return _nothing
-
-    def end(_: object) -> None:
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("malformed"))
-
-    closed = protocol.closed
-    if closed is None:
-        end(None)
-        return _nothing
-    closed.add_done_callback(end)
-    return lambda: closed.remove_done_callback(end)
-
-
-def _nothing() -> None: ...
-
-
-async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    if answer.status == 101:
-        raise decode.UndecodableError("switches to a protocol that was not asked for")
-    if encodings := answer.headers.getall("Content-Encoding", ()):
-        return await _decoded(answer.content, decode.Decoder(",".join(encodings), max_bytes), max_bytes)
-    content = answer.content
-    body = await content.readany()
-    if not content.at_eof():
-        # One growing buffer: a list of endless one-byte chunks would take fifty times their size.
-        buffer = bytearray(body)
-        while chunk := await content.readany():
-            buffer += chunk
-            if len(buffer) > max_bytes:
-                raise decode.TooLargeError
-        body = bytes(buffer)
-    if len(body) > max_bytes:
-        raise decode.TooLargeError
-    return body
-
-
-async def _decoded(content: aiohttp.StreamReader, decoder: decode.Decoder, max_bytes: int) -> bytes:
-    body = bytearray()
-    received = 0
-    pause_at = _DECODED_BEFORE_PAUSE
-    while chunk := await content.readany():
-        received += len(chunk)
-        for piece in decoder.feed(chunk):
-            body += piece
-            if len(body) > pause_at:
-                pause_at = len(body) + _DECODED_BEFORE_PAUSE
-                await asyncio.sleep(0)  # let others run: a megabyte takes milliseconds
-        if received > max_bytes:
-            raise decode.TooLargeError
-    decoder.finish()
-    return bytes(body)
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

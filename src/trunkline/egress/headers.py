@@ -26,13 +26,13 @@ def check_header(name: str, value: str) -> None:
 
 def outgoing(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers to send, or raise ValueError naming the one at fault, never its value."""
-    if not headers:
-        return {}
-    sent = {name: value for name, value in headers.items() if _is_sent(name)}
+    sent: dict[str, str] = {}
     size = 0
-    for name, value in sent.items():
-        _check_value(name, value)
-        size += len(name) + len(value)
+    for name, value in headers.items():
+        if _is_sent(name):
+            _check_value(name, value)
+            sent[name] = value
+            size += len(name) + len(value)
     if len(sent) > _MAX_HEADERS or size > _MAX_BYTES:
         raise ValueError(f"at most {_MAX_HEADERS} headers and {_MAX_BYTES:,} characters are sent")
     return sent
@@ -56,7 +56,7 @@ def _is_sent(name: str) -> bool:
 
 
 def _check_value(name: str, value: str) -> None:
-    if _UNSAFE_VALUE.search(value):
+    if not value.isprintable() and _UNSAFE_VALUE.search(value):
         raise ValueError(f"the header {name} has a line break or another control character in its value")
 
 
@@ -66,7 +66,7 @@ def received(headers: "CIMultiDictProxy[str]") -> "CIMultiDictProxy[str]":
     aiohttp hands bytes that are no UTF-8 on as lone surrogates; they are shown as Latin-1, which is what
     RFC 9110 section 5.5 once said they are.
     """
-    if all(value.isascii() for value in headers.values()):
+    if "".join(headers.values()).isascii():
         return headers
     readable = ((name, _readable(value)) for name, value in headers.items())
     return CIMultiDictProxy(CIMultiDict(readable))

@@ -12,10 +12,6 @@ from trunkline.egress.addresses import Address, read_address
 MAX_URL_LENGTH = 2048
 _START = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _PORT = re.compile(r":([0-9]{1,5})?\Z")
-# Control characters, every kind of white space, direction marks, lone surrogates, the backslash.
-_UNSAFE = re.compile(
-    r"[\x00-\x20\x7f-\xa0\\\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ud800-\udfff]"
-)
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # What the WHATWG URL standard calls a host that ends in a number: resolvers read it as an address.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -26,7 +22,16 @@ _NO_HOST = "must have a valid host name, or an IPv6 address in brackets"
 class Target(NamedTuple):
     """A URL taken apart: lower-case host without brackets or final dot, and its address if it is one."""
 
+    text: str
     url: URL
+    scheme: str
+    host: str
+    port: int
+    address: Address | None
+
+
+class _Origin(NamedTuple):
+    raw_host: str
     scheme: str
     host: str
     port: int
@@ -47,23 +52,33 @@ def read_url(text: str) -> Target:
     """Take a URL apart, or raise ValueError as `check_url` does."""
     if len(text) > MAX_URL_LENGTH:
         raise ValueError(f"must have at most {MAX_URL_LENGTH:,} characters")
-    if _UNSAFE.search(text):
+    # Unprintable is every control character, separator, direction mark and lone surrogate.
+    if not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("must have no white space, control characters or backslashes; percent-encode them")
     start = _START.match(text)
     if start is None:
         raise ValueError("must begin with http:// or https://")
     if "#" in text:
         raise ValueError("must have no fragment (#…)")
-    _check_authority(start[1])
+    origin = _read_origin(start[0], start[1])
+    url = URL(text)
+    if url.raw_host != origin.raw_host:
+        raise ValueError(_NO_HOST)  # what was judged is what is called, whatever a parser thinks
+    return Target(text, url, origin.scheme, origin.host, origin.port, origin.address)
+
+
+@lru_cache(maxsize=1024)
+def _read_origin(text: str, authority: str) -> _Origin:
+    _check_authority(authority)
     try:
         url = URL(text)
     except ValueError:
         raise ValueError(_NO_HOST) from None
     raw_host = url.raw_host or ""
-    if ("[" in start[1]) != (":" in raw_host):
+    if ("[" in authority) != (":" in raw_host):
         raise ValueError(_NO_HOST)
     host, address = read_host(raw_host)
-    return Target(url, url.scheme, host, url.port or 0, address)
+    return _Origin(raw_host, url.scheme, host, url.port or 0, address)
 
 
 def _check_authority(authority: str) -> None:
@@ -80,7 +95,6 @@ def _check_authority(authority: str) -> None:
         raise ValueError("must have a port from 1 to 65535")
 
 
-@lru_cache(maxsize=1024)
 def read_host(raw: str) -> tuple[str, Address | None]:
     """Return a host in the one form we compare, and its address if it is one; ValueError if malformed."""
     if ":" in raw:
