@@ -21,6 +21,7 @@ from trunkline.sandbox.service import (
     read_body,
 )
 from trunkline.sandbox.servicenow.auth import Accounts, User
+from trunkline.sandbox.servicenow.batch import run_batch
 from trunkline.sandbox.servicenow.instance import Instance
 from trunkline.sandbox.servicenow.render import View
 from trunkline.sandbox.servicenow.stats import aggregate
@@ -96,6 +97,7 @@ class ServiceNow(Service):
                 Route(f"{table}/{{sys_id}}", self._update, methods=["PATCH", "PUT"]),
                 Route(f"{table}/{{sys_id}}", self._delete, methods=["DELETE"]),
                 Route(f"/api/now{version}/stats/{{table}}", self._stats, methods=["GET"]),
+                Route(f"/api/now{version}/batch", self._batch, methods=["POST"]),
             ]
         return routes
 
@@ -169,6 +171,10 @@ class ServiceNow(Service):
         selection = self._instance.selector.select(table, request.query_params.get("sysparm_query", ""))
         records = selection.page(0, len(selection))
         return json_response({"result": aggregate(table, records, request.query_params)})
+
+    async def _batch(self, request: Request) -> Response:
+        self._admit(request)
+        return await run_batch(request, await _body(request))
 
     def _admit(self, request: Request) -> User:
         """Check who calls, what answer is wanted and, when there is one, the limit of requests an hour."""
