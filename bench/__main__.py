@@ -1,0 +1,37 @@
+"""`python -m bench [name…] [--quick] [--json FILE]`: run the benchmarks and print their tables."""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+from bench import calls, listing, pages, startup, writes
+
+_ALL = {module.__name__.rpartition(".")[2]: module for module in (calls, writes, listing, startup, pages)}
+
+
+def main() -> int:
+    """Run what was asked for. A bound that is missed is printed, not failed: machines differ."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, beside a bare baseline.")
+    parser.add_argument(
+        "name", nargs="*", choices=[*_ALL, []], help=f"which of {', '.join(_ALL)}; all without"
+    )
+    parser.add_argument("--quick", action="store_true", help="a few seconds each: to see that it runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the reports here as well")
+    options = parser.parse_args()
+    started = time.monotonic()
+    print(f"Python {platform.python_version()}, {platform.system()}; medians of alternating rounds")
+    reports = []
+    for name in options.name or _ALL:
+        reports.append(_ALL[name].run(quick=options.quick))
+        print(reports[-1].show(), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([report.to_json() for report in reports], indent=1) + "\n")
+    print(f"\n{time.monotonic() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
