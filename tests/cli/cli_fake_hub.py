@@ -3,11 +3,15 @@
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from typer.testing import Result
+
+Run = Callable[..., Result]
 KEY = "tl_fake"
 WORKSPACE = "0c9a4f8e-8a55-4f0c-8f1b-6f6b1f8d2e33"
 NOW_ID = "7b1f6f0e-5d0a-4f51-9d0b-2c4b6d1f9a10"

@@ -1,17 +1,15 @@
 """A fake hub, and a command line that talks to it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_fake_hub import KEY, WORKSPACE, FakeHub, start
+from cli_fake_hub import KEY, WORKSPACE, FakeHub, Run, start
 from typer.testing import CliRunner, Result
 
 from trunkline.cli import app
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture

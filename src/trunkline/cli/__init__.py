@@ -28,7 +28,7 @@ COMMANDS: dict[str, _Lazy] = {
     "init": _Lazy(
         "hub", "init", "Make the data directory, the first workspace and key, without listening.", _RUN
     ),
-    "sandbox": _Lazy("sandbox", "sandbox", "Run only the fake services.", _RUN),
+    "sandbox": _Lazy("sandbox", "sandbox", "Run only the fake services, until Ctrl-C.", _RUN),
     "integration": _Lazy("integrations", "app", "List, make, change, test and delete integrations.", _USE),
     "call": _Lazy("calls", "call", "Call an endpoint of an integration for real.", _USE),
     "connector": _Lazy(
