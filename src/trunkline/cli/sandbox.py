@@ -12,7 +12,7 @@ from trunkline.sandbox import SandboxOptions, serve_sandbox
 
 Incidents = Annotated[
     Path | None,
-    typer.Option(metavar="CSV", exists=True, dir_okay=False, help="Load ServiceNow from this incident log."),
+    typer.Option(metavar="CSV", exists=True, dir_okay=False, help="Load the incidents of this log."),
 ]
 Count = Annotated[int | None, typer.Option(min=0, help="Or make this many incidents; 1000 by default.")]
 

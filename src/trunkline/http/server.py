@@ -176,7 +176,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.answering.set()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn passes it
         """Begin to stop; uvicorn's own would raise the signal again afterwards and skip our closing."""
         self.hub.stopping = True
         self.force_exit = self.should_exit and sig == signal.SIGINT

@@ -92,10 +92,12 @@ def check(draft: Draft, manifest: Manifest | None) -> Checked:
     if not _NAME.fullmatch(draft.name):
         text = "must be lower-case letters, digits, hyphens and underscores, and start with a letter or digit"
         problems.append(FieldError(("body", "name"), text, "string_pattern_mismatch"))
-    return _check_parts(draft, dict(draft.config), manifest, problems)
+    return _check_parts(draft, dict(draft.config), draft.base_url, manifest, problems)
 
 
-def check_change(change: Any, stored_config: Mapping[str, str], manifest: Manifest | None) -> Checked:
+def check_change(
+    change: Any, stored_config: Mapping[str, str], stored_base_url: str, manifest: Manifest | None
+) -> Checked:
     """Check a partial update; a config value of None removes that value.
 
     Raises:
@@ -107,12 +109,14 @@ def check_change(change: Any, stored_config: Mapping[str, str], manifest: Manife
             config.pop(key, None)
         else:
             config[key] = value
-    return _check_parts(change, config, manifest, [], partial=True)
+    base_url = stored_base_url if change.base_url is None else change.base_url
+    return _check_parts(change, config, base_url, manifest, [], partial=True)
 
 
 def _check_parts(
     parts: _Parts,
     config: dict[str, str],
+    base_url: str,
     manifest: Manifest | None,
     problems: list[FieldError],
     *,
@@ -120,7 +124,7 @@ def _check_parts(
 ) -> Checked:
     if parts.base_url:
         problems += _url_problems(("body", "base_url"), parts.base_url)
-    config, faults = _check_config(config, manifest)
+    config, faults = _check_config(config, base_url, manifest)
     problems += faults
     auth, secrets, faults = _check_way_in(parts, manifest, partial=partial)
     problems += faults
@@ -140,12 +144,12 @@ def _url_problems(loc: tuple[str | int, ...], url: str) -> list[FieldError]:
 
 
 def _check_config(
-    config: dict[str, str], manifest: Manifest | None
+    config: dict[str, str], base_url: str, manifest: Manifest | None
 ) -> tuple[dict[str, str], list[FieldError]]:
     if manifest is None:
         text = "only an integration made from a connector has config"
         return {}, [FieldError(("body", "config", key), text) for key in config]
-    faults = configure.check_config(manifest, config)
+    faults = configure.check_config(manifest, config, base_url=base_url or None)
     return config, [_in_body(fault) for fault in faults]
 
 

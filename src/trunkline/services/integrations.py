@@ -279,7 +279,7 @@ async def update(ctx: Context, integration_id: str, change: Change) -> Integrati
     """
     current = await get(ctx, integration_id)
     manifest = manifest_of(ctx, current)
-    checked = drafts.check_change(change, current.config, manifest)
+    checked = drafts.check_change(change, current.config, current.base_url, manifest)
     sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
 
     def write(conn: Connection) -> None:
