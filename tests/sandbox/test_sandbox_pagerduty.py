@@ -64,6 +64,8 @@ async def test_title_urgency_assignees_and_policy_can_be_changed_and_a_wrong_one
         {"status": "done"},
         {"assignments": [{"assignee": {"id": "PNOBODY"}}]},
         {"assignments": ["x"]},
+        {"assignments": [{"assignee": {"id": ["x"]}}]},
+        {"escalation_policy": {"id": {}}},
         {"escalation_policy": "x"},
     ):
         assert (await put(pager, incident, **{"title": "Changed", **wrong})).status == 400

@@ -124,7 +124,7 @@ async def test_a_deleted_record_is_gone(snow):
         ("GET", "/api/now/table/nonsense", {}, (400, "Invalid table nonsense")),
         ("GET", f"{TABLE}/{'0' * 32}", {}, (404, "No Record found")),
         ("PATCH", f"{TABLE}/{'0' * 32}", {"json": {}}, (404, "No Record found")),
-        ("GET", "/api/now/tabel/incident", {}, (404, "Requested URI does not represent any resource")),
+        ("GET", "/api/now/tabel/incident", {}, (400, "Requested URI does not represent any resource")),
     ],
 )
 async def test_a_wrong_request_is_refused_in_the_services_own_shape(snow, method, path, options, refusal):

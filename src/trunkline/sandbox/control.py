@@ -106,7 +106,11 @@ def _is_loopback(host: str) -> bool:
 
 def _admit(request: Request) -> None:
     peer = request.client.host if request.client else ""
-    if not _is_loopback(peer) or not _is_loopback(request.url.hostname or ""):
+    try:
+        host = request.url.hostname or ""
+    except ValueError:
+        host = ""
+    if not _is_loopback(peer) or not _is_loopback(host):
         raise RefusedError(403, "the control API answers this machine only")
 
 

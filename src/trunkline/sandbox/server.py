@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from trunkline.sandbox.faults import TRANSPORT
 from trunkline.sandbox.options import SandboxOptions
 
 STOP_SECONDS = 1
+# Where a sandbox that listens everywhere is reached from here.
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound
 
 
 class FaultyProtocol(HttpToolsProtocol):
@@ -59,8 +61,8 @@ class SandboxServer:
         if self.options.tls:
             self._certificate = ThrowAwayCertificate()
         scheme = "https" if self.options.tls else "http"
-        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
-        self.origin = f"{scheme}://{host}:{listener.getsockname()[1]}"
+        host = _ANY.get(self.options.host, self.options.host)
+        self.origin = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         server = uvicorn.Server(self._config())
         server.config.load()
         server.lifespan = server.config.lifespan_class(server.config)
@@ -132,7 +134,7 @@ async def serve_sandbox(
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Any:
+def _stop_signals() -> Iterator[asyncio.Event]:
     """Turn the stop signals into an event; in another thread than the main one there are none to catch."""
     stopped = asyncio.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+_BASE_URL = "trunkline.base_url"
 Control = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -90,8 +91,14 @@ def relative_path(request: Request) -> str:
 
 
 def base_url(request: Request) -> str:
-    """Return the address this fake was called by, without a trailing slash."""
-    return str(request.base_url).rstrip("/")
+    """Return the address this fake was called by, without a trailing slash (raises RefusedError 400)."""
+    found: str | None = request.scope.get(_BASE_URL)
+    if found is None:
+        try:
+            found = request.scope[_BASE_URL] = str(request.base_url).rstrip("/")
+        except ValueError as error:
+            raise RefusedError(400, "Invalid Host header") from error
+    return found
 
 
 def build_service_app(service: Service) -> ASGIApp:

@@ -198,21 +198,17 @@ class Incidents:
         assignments = change["assignments"]
         if not isinstance(assignments, list) or not assignments:
             raise invalid("Assignments must be a list of users")
-        ids = [
-            item.get("assignee", {}).get("id")
-            if isinstance(item, dict) and isinstance(item.get("assignee"), dict)
-            else None
-            for item in assignments
-        ]
-        if any(user_id not in self._account.things["users"] for user_id in ids):
+        users = self._account.things["users"]
+        ids = [_reference_id(item.get("assignee")) if isinstance(item, dict) else "" for item in assignments]
+        if any(user_id not in users for user_id in ids):
             raise invalid("Assignee not found")
-        return [str(user_id) for user_id in ids]
+        return ids
 
     def _policy(self, reference: Any) -> str:
-        policy_id = reference.get("id") if isinstance(reference, dict) else None
+        policy_id = _reference_id(reference)
         if policy_id not in self._account.things["escalation_policies"]:
             raise invalid("Escalation policy not found")
-        return str(policy_id)
+        return policy_id
 
     def add_note(self, incident: Incident, content: str, user_id: str) -> Note:
         note = Note(make_id(random.SystemRandom()), content, self._clock.now(), user_id)
@@ -323,3 +319,9 @@ class Incidents:
 def _must_be_open(incident: Incident) -> None:
     if incident.status == "resolved":
         raise RefusedError(400, "Incident Already Resolved", code=ALREADY_RESOLVED, detail=[])
+
+
+def _reference_id(reference: Any) -> str:
+    """Return the id inside a reference, or nothing where there is none."""
+    found = reference.get("id") if isinstance(reference, dict) else None
+    return found if isinstance(found, str) else ""

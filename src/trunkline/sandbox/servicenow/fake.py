@@ -19,6 +19,7 @@ from trunkline.sandbox.service import (
     json_response,
     media_type,
     read_body,
+    relative_path,
 )
 from trunkline.sandbox.servicenow.auth import Accounts, User
 from trunkline.sandbox.servicenow.batch import run_batch
@@ -106,12 +107,13 @@ class ServiceNow(Service):
         if path == "/oauth_token.do":
             body = {"error": "server_error", "error_description": message}
             return json_response(body, refused.status, refused.headers)
-        if refused.status == 404 and message == "Not Found":
-            message = f"Requested URI does not represent any resource: {path[:200]}"
+        status = refused.status
+        if status == 404 and message == "Not Found":
+            status, message = 400, f"Requested URI does not represent any resource: {path[:200]}"
         if refused.status == 405:
             message, detail = "Method not supported", "The resource does not take this HTTP method"
         error = {"message": message, "detail": detail}
-        return json_response({"error": error, "status": "failure"}, refused.status, refused.headers)
+        return json_response({"error": error, "status": "failure"}, status, refused.headers)
 
     def rate_limit_headers(self, seconds: int) -> dict[str, str]:
         reset = int(self._options.clock.now().timestamp()) + seconds
@@ -270,8 +272,5 @@ def _links(request: Request, offset: int, limit: int, total: int) -> str:
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "sysparm_offset"]
     if "sysparm_limit" not in request.query_params:
         others.append(("sysparm_limit", str(limit)))
-    here = f"{base_url(request)}{request.url.path.removeprefix(request.scope.get('root_path', ''))}"
-    return ",".join(
-        f'<{here}?{urlencode([*others, ("sysparm_offset", str(place))])}>;rel="{rel}"'
-        for rel, place in places.items()
-    )
+    here = f"{base_url(request)}{relative_path(request)}?{urlencode(others)}&sysparm_offset="
+    return ",".join(f'<{here}{place}>;rel="{rel}"' for rel, place in places.items())
