@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -20,6 +20,30 @@ def compact_json(value: Any) -> str:
         return orjson.dumps(value).decode()
     except TypeError:
         return "".join(_pieces(value))
+
+
+def json_size(value: Any, max_depth: int) -> int | None:
+    """Return the length of a value as compact JSON, about in bytes; None if it nests deeper than `max_depth`."""
+    try:
+        return len(orjson.dumps(value))  # refuses more than 254 levels
+    except TypeError:
+        return None if depth_exceeds(value, max_depth) else len(compact_json(value))
+
+
+def depth_exceeds(value: Any, levels: int) -> bool:
+    """Tell whether a JSON value nests deeper than so many levels, without recursion."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [inner for item in layer for inner in _inner(item)]
+        if not layer:
+            return False
+    return True
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def clean_text(text: str) -> str:

@@ -6,11 +6,13 @@ A text with `{{`, `{%` or `{#` is a minijinja template, any other one has `{path
 import re
 from typing import Any, Protocol
 
+from trunkline.rest.jinja_template import JinjaFailedError, JinjaTemplate
 from trunkline.rest.json_text import clean_text, compact_json
 from trunkline.rest.paths import MISSING, Gathering, Path
 
 MAX_SOURCE = 16_384
 MAX_OUTPUT = 1_048_576
+_JINJA = re.compile(r"\{[{%#]")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
@@ -30,7 +32,20 @@ def compile_template(source: str) -> ResultTemplate:
     """Compile a template of at most 16,384 characters; raise ValueError saying what is wrong and where."""
     if len(source) > MAX_SOURCE:
         raise ValueError(f"a template has at most {MAX_SOURCE} characters")
-    return PlaceholderTemplate(source)
+    return _Jinja(source) if _JINJA.search(source) else PlaceholderTemplate(source)
+
+
+class _Jinja:
+    """A minijinja template; `limit` does not stop it early."""
+
+    def __init__(self, source: str) -> None:
+        self._template = JinjaTemplate(source)
+
+    def render(self, value: Any, limit: int = 0) -> str:  # noqa: ARG002 - the shape of ResultTemplate
+        try:
+            return self._template.render(value)
+        except JinjaFailedError as problem:
+            raise TemplateError(str(problem)) from None
 
 
 class PlaceholderTemplate:

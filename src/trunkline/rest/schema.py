@@ -8,11 +8,10 @@ from itertools import islice
 from typing import Any
 
 import jsonschema_rs
-import orjson
 
 from trunkline.errors import FieldError, Invalid
-from trunkline.rest.json_text import compact_json
-from trunkline.rest.schema_limits import depth_exceeds, measure, pattern_options
+from trunkline.rest.json_text import json_size
+from trunkline.rest.schema_limits import measure, pattern_options
 
 MAX_ERRORS = 20
 MAX_PARAMS_DEPTH = 200
@@ -63,7 +62,7 @@ class InputSchema:
         """List what is wrong with parameters, at most 20 errors with a loc that begins with `params`."""
         if self.validator is None:
             return []
-        size = _size(params)
+        size = json_size(params, MAX_PARAMS_DEPTH)
         if size is None:
             return [FieldError(("params",), f"nested deeper than {MAX_PARAMS_DEPTH} levels", "too_deep")]
         if size * self.weight > _MAX_WORK:
@@ -100,14 +99,6 @@ def _refused(problem: ValueError) -> Invalid:
     if isinstance(problem, jsonschema_rs.ValidationError):
         return Invalid.field(("input_schema", *problem.instance_path), _clip(problem.message))
     return Invalid.field(("input_schema",), "is no JSON that can be compiled")
-
-
-def _size(params: dict[str, Any]) -> int | None:
-    """Return the bytes of the parameters as JSON, None if they nest too deep for the engine's stack."""
-    try:
-        return len(orjson.dumps(params))
-    except TypeError:
-        return None if depth_exceeds(params, MAX_PARAMS_DEPTH) else len(compact_json(params))
 
 
 def _fields(error: jsonschema_rs.ValidationError) -> list[FieldError]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from trunkline.errors import Invalid
-from trunkline.rest.json_text import compact_json
+from trunkline.rest.json_text import compact_json, depth_exceeds
 
 MAX_SIZE = 65_536
 MAX_DEPTH = 32
@@ -65,22 +65,6 @@ def measure(schema: dict[str, Any]) -> Measured:
     if weight > MAX_WEIGHT:
         raise _invalid((), "is too costly to check: its references and alternatives multiply")
     return Measured(weight, walk.branching)
-
-
-def depth_exceeds(value: Any, levels: int) -> bool:
-    """Tell whether a JSON value nests deeper than so many levels, without recursion."""
-    layer = [value]
-    for _ in range(levels + 1):
-        layer = [inner for item in layer for inner in _inner(item)]
-        if not layer:
-            return False
-    return True
-
-
-def _inner(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _invalid(loc: _Loc, message: str) -> Invalid:
