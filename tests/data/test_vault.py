@@ -340,3 +340,23 @@ def test_a_ring_shows_ids_and_no_keys(settings: Settings) -> None:
     assert KeyRing([key]).first_id in shown
     assert encoded(key) not in shown
     assert key.hex() not in shown
+
+
+async def test_a_full_memory_of_keys_starts_over_and_opens_all_the_same(
+    safe: Vault, keep, monkeypatch
+) -> None:
+    monkeypatch.setattr("trunkline.vault.vault._MOST_KEYS", 1)
+    for workspace in (ALICE, BOB, ALICE):
+        await keep(workspace, "o", token=workspace)
+        assert await safe.open(workspace, "o") == {"token": workspace}
+    assert await safe.open(BOB, "o") == {"token": BOB}
+
+
+async def test_the_check_reads_a_changed_key_file(
+    safe: Vault, keep, db: Database, database_settings: Settings
+) -> None:
+    await keep(ALICE, "o", token=CANARY)
+    ring = add_master_key(database_settings)
+    [old] = await db.read(lambda c: data_key_rows.not_wrapped_by(c, ring.first_id, "", 10))
+    await db.write(lambda c: data_key_rows.rewrap(c, [(old, ring.rewrap(old))]))
+    await safe.check()
