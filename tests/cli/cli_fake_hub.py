@@ -110,6 +110,7 @@ def start(hub: FakeHub) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def handle_request(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
