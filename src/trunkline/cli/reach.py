@@ -10,9 +10,9 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from trunkline.cli import output
-from trunkline.cli.ready import read_ready
 from trunkline.client import Trunkline
 from trunkline.errors import TrunklineError, Unauthenticated, Unavailable
+from trunkline.ready import read_ready
 from trunkline.settings import ClientSettings, Settings
 
 P = ParamSpec("P")

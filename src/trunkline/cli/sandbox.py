@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from trunkline.cli import output
-from trunkline.cli.ready import write_ready
+from trunkline.ready import write_ready
 from trunkline.sandbox import SandboxOptions, serve_sandbox
 
 Incidents = Annotated[

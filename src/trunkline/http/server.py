@@ -4,12 +4,9 @@ import asyncio
 import contextlib
 import importlib.util
 import ipaddress
-import json
-import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,8 +22,9 @@ from trunkline.clock import Clock, SystemClock
 from trunkline.context import App
 from trunkline.db import open_database
 from trunkline.egress import Egress
-from trunkline.errors import Unavailable
+from trunkline.errors import Invalid, Unavailable
 from trunkline.http.app import Hub
+from trunkline.ready import read_ready, write_ready
 from trunkline.rest.caller import RestCaller
 from trunkline.services import api_keys, workspaces
 from trunkline.settings import Settings
@@ -94,21 +92,10 @@ async def first_key(app: App, known: list[Path]) -> tuple[str, str, bool]:
 
 
 def _stored_key(path: Path) -> str | None:
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and isinstance(found.get("api_key"), str):
-            return str(found["api_key"])
+    with contextlib.suppress(Invalid):
+        found = read_ready(path)
+        return found["api_key"] if found else None
     return None
-
-
-def write_ready(path: Path, ready: Ready) -> None:
-    """Write a ready file in one step, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".ready-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(ready), file)
-        file.write("\n")
-    Path(name).replace(path)
 
 
 def check_exposure(settings: Settings) -> None:
@@ -232,7 +219,7 @@ async def initialise(settings: Settings) -> tuple[Ready, bool]:
     async with open_app(settings) as app:
         workspace_id, key, is_new = await first_key(app, [settings.ready_file])
         ready = Ready(f"http://{settings.host}:{settings.port}", workspace_id, key)
-        write_ready(settings.ready_file, ready)
+        write_ready(settings.ready_file, asdict(ready))
         return ready, is_new
 
 
@@ -262,7 +249,7 @@ async def _announce(server: _Server, ready: Ready, files: list[Path], *, is_new:
     """Write the ready files once the server accepts, and print the key when it is new."""
     await server.answering.wait()
     for path in files:
-        write_ready(path, ready)
+        write_ready(path, asdict(ready))
     print(f"Trunkline answers at {ready.url}  (API page: {ready.url}/docs)", file=sys.stderr)  # noqa: T201 - for a person
     if is_new:
         print(f"API key, shown this once: {ready.api_key}", file=sys.stderr)  # noqa: T201 - shown once, to a person

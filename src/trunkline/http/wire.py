@@ -1,7 +1,5 @@
 """Bytes in, bytes out: reading a body within limits, writing JSON, naming errors. Shared by every wire format."""
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +7,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from trunkline.errors import FieldError, Invalid
+from trunkline.rest.json_text import compact_json, depth_exceeds
 
 MAX_DEPTH = 64
 """Deepest nesting of a request body: far beyond honest use, far below any recursion limit."""
@@ -33,15 +32,11 @@ class Answer:
 
 
 def encode(value: Any) -> bytes:
-    """Write JSON; what orjson cannot hold (integers beyond 64 bits, lone surrogates) the slow way."""
+    """Write JSON; what orjson cannot hold (integers beyond 64 bits, deep nesting) the slow way."""
     try:
         return orjson.dumps(value, option=orjson.OPT_UTC_Z)
     except TypeError:
-        return json.dumps(value, separators=(",", ":"), default=_plain).encode()
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(orjson.dumps(value, option=orjson.OPT_UTC_Z))
+        return compact_json(value).encode()
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -90,25 +85,9 @@ def parse_json(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Invalid.field(("body", error.pos), f"JSON decode error: {error.msg}", "json_invalid") from None
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
         raise Invalid.field(("body",), f"is nested more than {MAX_DEPTH} levels deep", "too_deep")
     return value
-
-
-def is_deeper(value: Any, limit: int) -> bool:
-    """Tell whether a JSON value is nested deeper than `limit`, without recursion."""
-    level: list[Any] = [value]
-    for _ in range(limit + 1):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return False
-    return True
-
-
-def _children(item: Any) -> Iterable[Any]:
-    if isinstance(item, dict):
-        return [child for child in item.values() if isinstance(child, dict | list)]
-    return [child for child in item if isinstance(child, dict | list)] if isinstance(item, list) else []
 
 
 async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
