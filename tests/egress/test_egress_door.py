@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from trunkline.egress import door
+from trunkline.egress.door import Door
 from trunkline.errors import RemoteFailed
 
 SPELLINGS = {
@@ -58,16 +58,22 @@ SPELLINGS = {
 
 @pytest.fixture
 def sockets(monkeypatch):
-    """Every socket the door opens; none is what a refusal must leave behind."""
+    """Every socket the door lets out; a refusal must leave none behind."""
     opened = []
-    real = socket.socket
+    real = Door.open_socket
 
-    def record(*args, **kwargs):
-        opened.append(args)
-        return real(*args, **kwargs)
+    def record(self, addr_info):
+        opened.append(real(self, addr_info))
+        return opened[-1]
 
-    monkeypatch.setattr(door.socket, "socket", record)
+    monkeypatch.setattr(Door, "open_socket", record)
     return opened
+
+
+async def test_an_allowed_address_is_dialled(serve, answer, egress, sockets):
+    server = await serve(answer())
+    await egress.request("GET", f"http://127.0.0.1:{server.port}/")
+    assert len(sockets) == 1
 
 
 @pytest.mark.parametrize(("url", "kind"), SPELLINGS.items())

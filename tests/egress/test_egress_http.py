@@ -266,11 +266,28 @@ async def test_a_connection_is_kept_for_the_next_call(serve, egress, answer):
     assert server.connections == 1
 
 
-async def test_no_cookie_is_kept_from_one_call_to_the_next(serve, egress, answer):
+async def test_no_cookie_is_kept_from_one_call_to_the_next(serve, egress, answer, resolver):
+    resolver["cookie.example"] = ["127.0.0.1"]
     server = await serve(answer(b"", set_cookie="session=1; Path=/", connection="keep-alive"))
-    await egress.request("GET", at(server))
-    await egress.request("GET", at(server))
+    for _ in range(2):
+        await egress.request("GET", f"http://cookie.example:{server.port}/")
     assert "cookie" not in server.headers()
+
+
+@pytest.mark.parametrize("pause", [0, 0.02])
+async def test_an_answer_nobody_asked_for_is_not_given_to_the_next_call(pause, serve, egress, answer):
+    async def one_too_many(writer):
+        writer.write(answer(b"first"))
+        await writer.drain()
+        await asyncio.sleep(pause)
+        writer.write(answer(b"stale"))
+        await writer.drain()
+
+    server = await serve(one_too_many)
+    server.keeps_open = lambda: True
+    assert (await egress.request("GET", at(server))).body == b"first"
+    await asyncio.sleep(pause * 2)
+    assert (await egress.request("GET", at(server))).body == b"first"
 
 
 async def test_a_proxy_of_the_environment_is_ignored(serve, egress, answer, monkeypatch):

@@ -21,6 +21,7 @@ from trunkline.egress.allowlist import AllowList
 from trunkline.egress.answers import read_body
 from trunkline.egress.door import DIAL, Dial, Door
 from trunkline.egress.names import Names, Resolver, SystemResolver
+from trunkline.egress.pool import Pool
 from trunkline.egress.urls import MAX_URL_LENGTH, Target, is_same_origin, read_url
 from trunkline.errors import Invalid, RemoteFailed, Unavailable
 from trunkline.settings import Settings
@@ -30,9 +31,6 @@ _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _MAX_STALE = 3
-_CONNECTIONS_PER_HOST = 256
-# Servers drop idle connections after 5 s and more; being first avoids sending into a closing one.
-_IDLE_SECONDS = 4.0
 _LARGE_BODY = 1024 * 1024
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -150,17 +148,8 @@ class Egress:
     def _open(self) -> aiohttp.ClientSession:
         if self._is_closed:
             raise Unavailable("Trunkline is stopping and sends nothing any more")
-        connector = aiohttp.TCPConnector(
-            resolver=self._door,
-            socket_factory=self._door.open_socket,
-            use_dns_cache=False,  # the door must see every new connection
-            ssl=self._tls,
-            limit=0,
-            limit_per_host=_CONNECTIONS_PER_HOST,
-            keepalive_timeout=_IDLE_SECONDS,
-        )
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=Pool(self._door, self._tls),
             headers={"User-Agent": f"Trunkline/{__version__}", "Accept-Encoding": decode.ACCEPTED},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # decode.py bounds nested codings too
