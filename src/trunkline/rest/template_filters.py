@@ -14,7 +14,7 @@ from trunkline.rest.paths import MISSING, Path
 
 MAX_TEXT = 1_048_576
 MAX_WRITTEN = 8_388_608
-MAX_SECONDS = 1.0
+MAX_SECONDS = 0.5
 _TICKS_A_LOOK = 8
 
 NATIVE = frozenset(
