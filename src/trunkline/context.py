@@ -1,7 +1,8 @@
 """Who is calling, in which workspace, with which parts of the application at hand."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -29,6 +30,31 @@ class ShortCache(Generic[K, V]):
         self._seconds = seconds
         self._size = size
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._loading: dict[K, asyncio.Future[V]] = {}
+
+    async def fetch(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
+        """Return what is remembered, else load it: once, however many ask for it meanwhile."""
+        found = self.get(key)
+        if found is not None:
+            return found
+        loading = self._loading.get(key)
+        if loading is None:
+            loading = self._loading[key] = asyncio.ensure_future(load())
+            loading.add_done_callback(lambda done: self._finish(key, done))
+        # One caller that gives up must not end the load that others wait for.
+        return await asyncio.shield(loading)
+
+    def _finish(self, key: K, loaded: "asyncio.Future[V]") -> None:
+        failed = loaded.cancelled() or loaded.exception() is not None
+        if self._loading.get(key) is loaded:  # else it was dropped, and what was read may be older than that
+            del self._loading[key]
+            if not failed:
+                self.put(key, loaded.result())
+
+    def last(self, key: K) -> V | None:
+        """Return the value remembered last, however old: to be compared with a new one, never to be used."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[1]
 
     def get(self, key: K) -> V | None:
         entry = self._entries.get(key)
@@ -44,6 +70,7 @@ class ShortCache(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         self._entries.pop(key, None)
+        self._loading.pop(key, None)
 
     def clear(self) -> None:
         self._entries.clear()

@@ -64,19 +64,23 @@ async def load(ctx: Context, integration_id: str) -> Loaded:
         NotFound: absent, or another workspace's.
     """
     key = (ctx.workspace_id, integration_id)
+    cache = ctx.app.integrations
     ctx.app.catalog.refresh()
-    loaded: Loaded | None = ctx.app.integrations.get(key)
-    if loaded is None or loaded.manifest is not _manifest(ctx, loaded.row):
-        loaded = await _read(ctx, integration_id)
-        ctx.app.integrations.put(key, loaded)
-    return loaded
+    loaded: Loaded | None = cache.get(key)
+    if loaded is not None and loaded.manifest is _manifest(ctx, loaded.row):
+        return loaded
+    known = cache.last(key)
+    if loaded is not None:
+        cache.drop(key)
+    return await cache.fetch(key, lambda: _read(ctx, integration_id, known))
 
 
 def _manifest(ctx: Context, row: Integration) -> Manifest | None:
     return stored.manifest_of(ctx, row)
 
 
-async def _read(ctx: Context, integration_id: str) -> Loaded:
+async def _read(ctx: Context, integration_id: str, known: Loaded | None) -> Loaded:
+    """Read an integration; when nothing about it changed, `known` is returned, with all it has compiled."""
     wanted = sa.and_(integrations.c.workspace_id == ctx.workspace_id, integrations.c.id == integration_id)
 
     def read(conn: Connection) -> tuple[Integration, Sequence[Any]]:
@@ -87,6 +91,8 @@ async def _read(ctx: Context, integration_id: str) -> Loaded:
 
     row, sealed = await ctx.app.db.read(read)
     manifest = _manifest(ctx, row)
+    if known is not None and (known.row, known.sealed) == (row, sealed) and known.manifest is manifest:
+        return known
     own = [EndpointConfig.model_validate(entry) for entry in orjson.loads(row.endpoints)]
     return Loaded(row, manifest, _target(row, manifest), {entry.name: entry for entry in own}, sealed)
 

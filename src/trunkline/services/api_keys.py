@@ -30,13 +30,12 @@ async def authenticate(app: App, token: str) -> Caller:
     Raises:
         Unauthenticated: unknown, revoked or expired.
     """
-    if not is_api_key(token):
-        raise Unauthenticated
     digest = hash_api_key(token)
     caller = app.keys.get(digest)
     if caller is None:
-        caller = await _load(app, digest)
-        app.keys.put(digest, caller)
+        if not is_api_key(token):
+            raise Unauthenticated
+        caller = await app.keys.fetch(digest, lambda: _load(app, digest))
     now = app.clock.now()
     if caller.expires_at is not None and caller.expires_at <= now:
         raise Unauthenticated("This API key has expired; create or rotate one.")
@@ -264,15 +263,7 @@ async def create_workspace(app: App, name: str) -> dict[str, Any]:
 
     def write(conn: Connection) -> dict[str, Any]:
         workspace_id = workspaces.insert_workspace(conn, name, now)
-        key = insert_key(
-            conn,
-            workspace_id=workspace_id,
-            name="owner",
-            role="owner",
-            explicit=[],
-            expires_at=None,
-            now=now,
-        )
+        key = _insert_owner_key(conn, workspace_id, "owner", now)
         return {"id": workspace_id, "name": name, "created_at": now, "api_key": key.api_key}
 
     return await app.db.write(write)
@@ -281,17 +272,11 @@ async def create_workspace(app: App, name: str) -> dict[str, Any]:
 async def create_owner_key(app: App, workspace_id: str) -> str:
     """Make another owner's key for the operator of this machine, who has the database anyway."""
     now = app.clock.now()
+    key = await app.db.write(lambda conn: _insert_owner_key(conn, workspace_id, "operator", now))
+    return key.api_key
 
-    def write(conn: Connection) -> str:
-        key = insert_key(
-            conn,
-            workspace_id=workspace_id,
-            name="operator",
-            role="owner",
-            explicit=[],
-            expires_at=None,
-            now=now,
-        )
-        return key.api_key
 
-    return await app.db.write(write)
+def _insert_owner_key(conn: Connection, workspace_id: str, name: str, now: datetime) -> NewKey:
+    return insert_key(
+        conn, workspace_id=workspace_id, name=name, role="owner", explicit=[], expires_at=None, now=now
+    )
