@@ -212,14 +212,22 @@ def _check_endpoints(
         place = ("body", "endpoints", index)
         if endpoint.name in stored:
             faults.append(FieldError((*place, "name"), "is used by an endpoint before it"))
-        try:
-            compile_endpoint(endpoint, manifest)
-        except Invalid as error:
-            faults += [FieldError((*place, *fault.loc), fault.msg, fault.type) for fault in error.fields]
-        entry = endpoint.model_dump(mode="json")
-        stored[endpoint.name] = entry
-    # A client that reads an integration and writes it back must not freeze the connector's endpoints.
+        stored[endpoint.name] = entry = endpoint.model_dump(mode="json")
+        # A client that reads an integration and writes it back must not freeze the connector's endpoints,
+        # nor be told that only a connector's file may say what they say.
+        if derived.get(endpoint.name) != entry:
+            faults += _endpoint_faults(place, endpoint, manifest)
     return [entry for name, entry in stored.items() if derived.get(name) != entry], faults
+
+
+def _endpoint_faults(
+    place: tuple[str | int, ...], endpoint: EndpointConfig, manifest: Manifest | None
+) -> list[FieldError]:
+    try:
+        compile_endpoint(endpoint, manifest)
+    except Invalid as error:
+        return [FieldError((*place, *fault.loc), fault.msg, fault.type) for fault in error.fields]
+    return []
 
 
 _derived: dict[str, tuple[Manifest, list[dict[str, Any]], str]] = {}

@@ -3,6 +3,7 @@
 JSON columns hold exactly what the native wire shows, so that a list is read without decoding it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,7 @@ from trunkline.services.drafts import Credentials, Draft
 from trunkline.tables import integrations
 
 _SORTABLE = ("name", "display_name", "created_at", "updated_at")
+_SORT = re.compile(rf" *([+-]?)({'|'.join(_SORTABLE)}) *")
 _NOT_FOUND = "Integration not found"
 
 
@@ -196,14 +198,15 @@ def _order(sort_by: str | None) -> list[Any]:
     """Read `[+|-]field[,…]`; a `+` in a query string arrives as a space."""
     if not sort_by:
         return [integrations.c.created_at.desc(), integrations.c.id.desc()]
-    order = []
+    order: dict[str, Any] = {}
     for part in sort_by.split(","):
-        name = part.strip().lstrip("+-")
-        if name not in _SORTABLE or len(part) > len(name) + 2:
-            raise Invalid.field(("query", "sort_by"), f"must be [+|-] one of {', '.join(_SORTABLE)}")
-        column = integrations.c[name]
-        order.append(column.desc() if part.strip().startswith("-") else column.asc())
-    return [*order, integrations.c.id]
+        found = _SORT.fullmatch(part)
+        if found is None or found[2] in order:
+            text = f"must be a list of [+|-]field, each of {', '.join(_SORTABLE)} at most once"
+            raise Invalid.field(("query", "sort_by"), text)
+        column = integrations.c[found[2]]
+        order[found[2]] = column.desc() if found[1] == "-" else column.asc()
+    return [*order.values(), integrations.c.id]
 
 
 def _select(
@@ -277,14 +280,23 @@ async def update(ctx: Context, integration_id: str, change: Change) -> Integrati
         Invalid, NotFound
         Forbidden: the integration came with the system.
     """
+    while not await _try_update(ctx, integration_id, change):
+        pass  # somebody else changed what this change builds on: another look
+    forget(ctx, integration_id)
+    return await get(ctx, integration_id)
+
+
+async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool:
+    """Change an integration, unless its config or address changed since it was looked at."""
     current = await get(ctx, integration_id)
-    manifest = manifest_of(ctx, current)
-    checked = drafts.check_change(change, current.config, current.base_url, manifest)
+    checked = drafts.check_change(change, current.config, current.base_url, manifest_of(ctx, current))
     sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
 
-    def write(conn: Connection) -> None:
-        query = sa.select(integrations).where(_by_id(ctx, integration_id))
+    def write(conn: Connection) -> bool:
+        query = sa.select(integrations).where(_by_id(ctx, integration_id)).with_for_update()
         row = _changeable(conn.execute(query).one_or_none())
+        if (row.config, row.base_url) != (current.config, current.base_url):
+            return False
         if drafts.is_other_way_in(row.auth, checked.auth):
             vault.forget(conn, ctx.workspace_id, integration_id)
         vault.store(conn, sealed)
@@ -294,10 +306,9 @@ async def update(ctx: Context, integration_id: str, change: Change) -> Integrati
             .where(_by_id(ctx, integration_id))
             .values(**values, updated_at=max(ctx.now, row.updated_at))
         )
+        return True
 
-    await ctx.app.db.write(write)
-    forget(ctx, integration_id)
-    return await get(ctx, integration_id)
+    return await ctx.app.db.write(write)
 
 
 def _changed(change: Change, checked: drafts.Checked, name: str, display_name: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from trunkline.ids import new_id
 from trunkline.services import permissions
 from trunkline.tables import memberships, people, workspaces
 
+_MAX_EMAIL = 320
+
 
 def insert_workspace(conn: Connection, name: str, now: datetime) -> str:
     """Add a workspace and return its id."""
@@ -77,6 +79,8 @@ async def add_person(ctx: Context, email: str, name: str, role: str) -> dict[str
     """
     role = _grantable_role(ctx, role)
     address = email.strip().lower()
+    if len(address) > _MAX_EMAIL:  # a few letters are longer in lower case
+        raise Invalid.field(("body", "email"), f"has at most {_MAX_EMAIL} characters", "string_too_long")
 
     def write(conn: Connection) -> str:
         person_id = conn.scalar(sa.select(people.c.id).where(people.c.email == address))

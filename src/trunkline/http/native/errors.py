@@ -24,6 +24,10 @@ _STATUS: dict[type[errors.TrunklineError], int] = {
     errors.Broken: 500,
 }
 
+_MAX_TEXT = 200
+MAX_FAULTS = 100
+"""Most faults that one answer names."""
+
 _SAFE_CONTEXT = frozenset(
     {"max_length", "min_length", "gt", "ge", "lt", "le", "pattern", "expected", "error"}
 )
@@ -38,7 +42,7 @@ def to_answer(error: errors.TrunklineError, request_id: str) -> Answer:
     """Write an error as `{"detail": …}`; validation faults as FastAPI's list."""
     status = status_of(error)
     if isinstance(error, errors.Invalid):
-        items = [_item(field) for field in error.fields]
+        items = [_item(field) for field in error.fields[:MAX_FAULTS]]
         body: dict[str, Any] = {"detail": items or redact_keys(error.message)}
     elif isinstance(error, errors.Broken):
         body = {"detail": "Internal error", "error_code": error.code, "request_id": request_id}
@@ -58,7 +62,8 @@ def _headers(error: errors.TrunklineError) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _item(field: errors.FieldError) -> dict[str, Any]:
-    item: dict[str, Any] = {"loc": list(field.loc), "msg": redact_keys(field.msg), "type": field.type}
+    loc = [part[:_MAX_TEXT] if isinstance(part, str) else part for part in field.loc]
+    item: dict[str, Any] = {"loc": loc, "msg": redact_keys(field.msg), "type": field.type}
     if field.input is not None:
         item["input"] = field.input
     if field.ctx:
@@ -73,11 +78,11 @@ def from_pydantic(error: ValidationError, *place: str) -> errors.Invalid:
     may hold secrets anywhere.
     """
     fields = []
-    for fault in error.errors(include_url=False):
+    for fault in error.errors(include_url=False)[:MAX_FAULTS]:
         loc = (*place, *fault["loc"])
         shown = place[0] != "body" and not any(is_secret_name(str(part)) for part in loc)
         raw = {key: value for key, value in fault.get("ctx", {}).items() if key in _SAFE_CONTEXT}
         context = orjson.loads(orjson.dumps(raw, default=str)) if raw else None
-        given = str(fault["input"])[:200] if shown else None
+        given = str(fault["input"])[:_MAX_TEXT] if shown else None
         fields.append(errors.FieldError(loc, fault["msg"], fault["type"], given, context))
     return errors.Invalid(fields=fields)

@@ -7,12 +7,21 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from trunkline.catalog.endpoint import AuthConfig, AuthConfigWithSecrets, EndpointConfig
 
-NameString = TypeAliasType("NameString", Annotated[str, Field(min_length=1, max_length=256)])
+
+def _without_nul(text: str) -> str:
+    """Refuse U+0000, which PostgreSQL cannot store."""
+    if "\0" in text:
+        raise ValueError("must not hold the character U+0000")
+    return text
+
+
+StoredText = Annotated[str, AfterValidator(_without_nul)]
+NameString = TypeAliasType("NameString", Annotated[StoredText, Field(min_length=1, max_length=256)])
 SearchString = TypeAliasType("SearchString", Annotated[str, Field(min_length=1, max_length=200)])
 BaseUrl = Annotated[str, Field(max_length=2048)]
 SecretText = Annotated[str, Field(min_length=1, max_length=8192)]
@@ -55,6 +64,7 @@ class CredentialsInput(BaseModel):
 
     method: str | None = None
     values: Annotated[dict[str, SecretText], Field(max_length=20)] = {}
+    configured: list[str] = Field([], description="Ignored: so that what was read can be written back")
 
 
 class CredentialsShown(BaseModel):
@@ -266,7 +276,7 @@ class NewWorkspaceResponse(WorkspaceResponse):
 class PersonRequest(BaseModel):
     """Somebody to add."""
 
-    email: Annotated[str, Field(max_length=320, pattern=r"^[^@\s]{1,64}@[^@\s]{1,255}$")]
+    email: Annotated[StoredText, Field(max_length=320, pattern=r"^[^@\s]{1,64}@[^@\s]{1,255}$")]
     name: NameString
     role: Annotated[str, Field(max_length=64)] = "member"
 

@@ -7,6 +7,7 @@ path, because FastAPI's own costs more than half of a durable write (docs/decisi
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
@@ -19,8 +20,8 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from trunkline.context import App, Caller, Context
-from trunkline.errors import Forbidden, NotFound, TrunklineError
-from trunkline.http.native.errors import from_pydantic, to_answer
+from trunkline.errors import Forbidden, Invalid, NotFound, TrunklineError
+from trunkline.http.native.errors import MAX_FAULTS, from_pydantic, to_answer
 from trunkline.http.wire import Answer, bearer_token, encode, parse_json, read_body, send_answer
 from trunkline.services import api_keys, permissions
 
@@ -33,6 +34,7 @@ Call = Annotated[Context, Security(_BEARER)]
 """The first parameter of every handler: the request's context."""
 
 _UUID = TypeAdapter(UUID)
+_TOO_MANY_FAULTS = 20_000
 _DESCRIPTIONS = {
     401: "Missing or invalid API key.",
     403: "Insufficient permissions.",
@@ -112,7 +114,7 @@ class NativeRoute(APIRoute):
         scope["workspace_id"] = caller.workspace_id
         arguments: dict[str, Any] = {}
         for name, is_uuid in plan.path:
-            text = scope["path_params"][name]
+            text = _without_nul(scope["path_params"][name], "path", name)
             arguments[name] = _uuid(name, text, caller) if is_uuid else text
         _check_access(plan, caller, arguments.get("workspace_id"))
         if plan.query is not None:
@@ -159,14 +161,39 @@ def _check_access(plan: Plan, caller: Caller, workspace_id: str | None) -> None:
 
 def _query(adapter: TypeAdapter[Any], scope: Scope) -> Any:
     raw = scope["query_string"]
-    return _validate(adapter, dict(QueryParams(raw)) if raw else {}, "query")
+    given = dict(QueryParams(raw)) if raw else {}
+    for name, text in given.items():
+        _without_nul(text, "query", name)
+    return _validate(adapter, given, "query")
+
+
+def _without_nul(text: str, *place: str) -> str:
+    """Refuse what one of our databases cannot even compare with."""
+    if "\0" in text:
+        raise Invalid.field(place, "must not hold the character U+0000")
+    return text
 
 
 def _validate(adapter: TypeAdapter[Any], value: Any, place: str) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise from_pydantic(error, place) from None
+        found = error
+    if found.error_count() > MAX_FAULTS:  # writing down hundreds of thousands takes seconds
+        try:
+            adapter.validate_python(_beginning(value))
+        except ValidationError as error:
+            found = error
+    if found.error_count() > _TOO_MANY_FAULTS:
+        raise Invalid.field((place,), f"has {found.error_count()} faults")
+    raise from_pydantic(found, place) from None
+
+
+def _beginning(value: Any) -> Any:
+    """Keep the first entries of every object and list."""
+    if isinstance(value, dict):
+        return {key: _beginning(value[key]) for key in islice(value, MAX_FAULTS)}
+    return [_beginning(item) for item in value[:MAX_FAULTS]] if isinstance(value, list) else value
 
 
 def _encode(result: Any) -> bytes:
