@@ -76,14 +76,14 @@ class InputSchema:
         self, validator: jsonschema_rs.Validator, params: dict[str, Any], size: int
     ) -> list[FieldError]:
         if size * self.weight <= _MAX_EXPLAINED:
-            errors = (field for error in validator.iter_errors(params) for field in _fields(error))
+            errors = (field for error in validator.iter_errors(params) for field in _fields(error, params))
             return list(islice(errors, MAX_ERRORS))
         if self.branching:
             return [FieldError(("params",), "does not match the input_schema; too large to say where")]
         try:
             validator.validate(params)
         except jsonschema_rs.ValidationError as error:
-            return _fields(error)[:MAX_ERRORS]
+            return _fields(error, params)[:MAX_ERRORS]
         return []
 
 
@@ -101,17 +101,29 @@ def _refused(problem: ValueError) -> Invalid:
     return Invalid.field(("input_schema",), "is no JSON that can be compiled")
 
 
-def _fields(error: jsonschema_rs.ValidationError) -> list[FieldError]:
+def _fields(error: jsonschema_rs.ValidationError, params: Any) -> list[FieldError]:
     loc = ("params", *error.instance_path)
     kind = error.kind
     if isinstance(kind, _Kind.Required):
         return [FieldError((*loc, kind.property), "Field required", "missing")]
-    if isinstance(kind, _Kind.AdditionalProperties | _Kind.UnevaluatedProperties):
-        names = kind.unexpected[:MAX_ERRORS]
-        return [FieldError((*loc, name), "Extra field not permitted", "extra_forbidden") for name in names]
+    extra = _extra(error, params)
+    if extra:
+        return [FieldError((*loc, name), "Extra field not permitted", "extra_forbidden") for name in extra]
     if isinstance(kind, _Kind.PropertyNames):
         return [FieldError(loc, "has a property name that is not allowed", "propertyNames")]
     return [FieldError(loc, _clip(error.message), kind.name)]
+
+
+def _extra(error: jsonschema_rs.ValidationError, params: Any) -> list[str]:
+    """Name the properties that should not be there."""
+    kind = error.kind
+    if isinstance(kind, _Kind.AdditionalProperties | _Kind.UnevaluatedProperties):
+        return kind.unexpected[:MAX_ERRORS]
+    if isinstance(kind, _Kind.FalseSchema) and error.schema_path[-1:] == ["additionalProperties"]:
+        for step in error.instance_path:  # of no declared properties at all, the engine names none
+            params = params[step]
+        return list(islice(params, MAX_ERRORS))
+    return []
 
 
 def _clip(text: str) -> str:

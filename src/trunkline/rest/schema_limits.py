@@ -85,6 +85,7 @@ class _Walk:
 
     def target(self, ref: str, loc: _Loc, depth: int, level: int) -> Cost:
         """Measure what a `$ref` leads to; `level` counts the steps down into the parameters so far."""
+        place = _pointer(ref, loc)
         if ref in self._known:
             return self._known[ref]
         if ref in self._active:
@@ -92,7 +93,6 @@ class _Walk:
                 raise _invalid(loc, "refers to itself without end")
             return Cost(1, {ref: 1})
         self._active[ref] = level
-        place = _pointer(ref, loc)
         cost = self.schema(_resolve(self.root, place, loc), place, depth, level)
         del self._active[ref]
         loops = dict(cost.loops)
