@@ -3,13 +3,16 @@
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from trunkline.db import open_database, schema
+from trunkline import migrations
+from trunkline.db import open_database, upgrade
 from trunkline.errors import Unavailable
 from trunkline.settings import Settings, environment_for_child
 from trunkline.tables import metadata
@@ -98,9 +101,14 @@ async def test_a_migration_that_fails_leaves_nothing_behind(blank_settings: Sett
         connection.execute(sa.text("CREATE NONSENSE"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema.command, "upgrade", half)
+        patch.setattr(upgrade.command, "upgrade", half)
         with pytest.raises(Unavailable):
             await open_database(blank_settings)
     assert "half_done" not in tables_of(blank_settings)
     await (await open_database(blank_settings)).close()
     assert set(metadata.tables) <= tables_of(blank_settings)
+
+
+def test_the_newest_revision_is_known_without_alembic():
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_current_head() == migrations.NEWEST

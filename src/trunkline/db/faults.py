@@ -7,7 +7,6 @@ and none is chained: the traceback stays, the text is ours.
 import sqlite3
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -48,11 +47,18 @@ _POSTGRESQL_UNFIT = "22"
 _RETRYABLE = frozenset({"40001", "40P01"})
 
 
+def _is_postgresql(error: BaseException, name: str = "Error") -> bool:
+    """Tell a driver's exception by its name: importing the driver would slow the start on SQLite down."""
+    return any(
+        kind.__module__.startswith("psycopg") and kind.__name__ == name for kind in type(error).__mro__
+    )
+
+
 def translate(error: BaseException) -> BaseException:
     """Return our error for a driver's; anything else comes back as it is."""
     if isinstance(error, UnicodeEncodeError | OverflowError):
         ours: TrunklineError = Invalid(_UNFIT)
-    elif isinstance(error, SQLAlchemyError | sqlite3.Error | psycopg.Error):
+    elif isinstance(error, SQLAlchemyError | sqlite3.Error) or _is_postgresql(error):
         ours = _ours(error)
     elif isinstance(error, StopIteration):  # a future refuses to carry it
         ours = Broken("A database function raised StopIteration.")
@@ -68,13 +74,13 @@ def is_retryable(error: BaseException | None) -> bool:
     return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _RETRYABLE
 
 
-def _ours(error: SQLAlchemyError | sqlite3.Error | psycopg.Error) -> TrunklineError:
+def _ours(error: BaseException) -> TrunklineError:
     origin: Any = error.orig if isinstance(error, sa.exc.StatementError) else error
     if isinstance(origin, UnicodeEncodeError | OverflowError):
         return Invalid(_UNFIT)
     if isinstance(origin, sqlite3.Error):
         found = _of_sqlite(getattr(origin, "sqlite_errorname", None) or "")
-    elif isinstance(origin, psycopg.Error):
+    elif _is_postgresql(origin):
         found = _of_postgresql(origin)
     else:
         found = Unavailable(_DOWN) if isinstance(error, sa.exc.TimeoutError) else None
@@ -89,12 +95,12 @@ def _of_sqlite(name: str) -> TrunklineError | None:
     return _SQLITE.get(name)
 
 
-def _of_postgresql(origin: psycopg.Error) -> TrunklineError | None:
+def _of_postgresql(origin: Any) -> TrunklineError | None:
     state = origin.sqlstate or ""
     if state in _POSTGRESQL:
         return _POSTGRESQL[state]
-    if state.startswith(_POSTGRESQL_UNFIT) or (not state and isinstance(origin, psycopg.DataError)):
+    if state.startswith(_POSTGRESQL_UNFIT) or (not state and _is_postgresql(origin, "DataError")):
         return Invalid(_UNFIT)
-    if state.startswith(_POSTGRESQL_DOWN) or (not state and isinstance(origin, psycopg.OperationalError)):
+    if state.startswith(_POSTGRESQL_DOWN) or (not state and _is_postgresql(origin, "OperationalError")):
         return Unavailable(_DOWN)
     return None

@@ -1,1 +1,4 @@
 """Alembic revisions: what makes and changes the tables. Applied by `trunkline.db.schema`."""
+
+NEWEST = "0001"
+"""The last revision. A test holds it to the files in `versions`."""
