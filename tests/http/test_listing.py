@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from http_asgi import Client, Reply
+from trunkline.services import integrations
 
 LIST = "/v1/{ws}/integrations"
 
@@ -242,3 +243,12 @@ async def test_a_deleted_integration_is_listed_no_more(alice: Client, three: Non
     item = (await alice.get(f"{LIST}?search=zug")).json["items"][0]
     await alice.delete(f"{LIST}/{item['id']}")
     assert await _names(alice, "") == ["aa", "cc"]
+
+
+def test_postgresql_sorts_texts_by_code_point_whatever_its_locale():
+    order = [str(part) for part in integrations._order("-name,created_at", "postgresql")]
+    assert order == [
+        'integrations.name COLLATE "C" DESC',
+        "integrations.created_at ASC",
+        "integrations.id",
+    ]

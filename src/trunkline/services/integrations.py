@@ -164,7 +164,7 @@ async def list_page(ctx: Context, wanted: Filter, sort_by: str | None, limit: in
     Raises:
         Invalid: naming `sort_by`, when it names no sortable field.
     """
-    order = _order(sort_by)
+    order = _order(sort_by, ctx.app.db.dialect)
     where = _where(ctx, wanted)
 
     def read(conn: Connection) -> tuple[list[Integration], int]:
@@ -194,8 +194,11 @@ def _where(ctx: Context, wanted: Filter) -> sa.ColumnElement[bool]:
     return sa.and_(*parts)
 
 
-def _order(sort_by: str | None) -> list[Any]:
-    """Read `[+|-]field[,…]`; a `+` in a query string arrives as a space."""
+def _order(sort_by: str | None, dialect: str) -> list[Any]:
+    """Read `[+|-]field[,…]`; a `+` in a query string arrives as a space.
+
+    Texts sort by code point on both databases, whatever the locale of a PostgreSQL.
+    """
     if not sort_by:
         return [integrations.c.created_at.desc(), integrations.c.id.desc()]
     order: dict[str, Any] = {}
@@ -204,7 +207,9 @@ def _order(sort_by: str | None) -> list[Any]:
         if found is None or found[2] in order:
             text = f"must be a list of [+|-]field, each of {', '.join(_SORTABLE)} at most once"
             raise Invalid.field(("query", "sort_by"), text)
-        column = integrations.c[found[2]]
+        column: sa.ColumnElement[Any] = integrations.c[found[2]]
+        if dialect == "postgresql" and isinstance(column.type, sa.String):
+            column = column.collate("C")
         order[found[2]] = column.desc() if found[1] == "-" else column.asc()
     return [*order.values(), integrations.c.id]
 
