@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
@@ -10,13 +11,16 @@ from structlog.typing import EventDict, WrappedLogger
 
 from trunkline.redact import MASK, is_secret_name, redact_keys
 
+_direct: TextIO | None = None
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def configure(level: str = "info", form: str = "json", stream: TextIO | None = None) -> None:
     """Set the process's logging up; everything of the standard library goes through it too."""
+    global _direct  # noqa: PLW0603 - like structlog's own configuration: one a process
     stream = stream or sys.stderr
     threshold = _LEVELS.get(level.lower(), logging.INFO)
+    _direct = stream if form != "console" and threshold <= logging.INFO else None
     renderer: Any = structlog.dev.ConsoleRenderer() if form == "console" else _render
     structlog.configure(
         processors=[
@@ -53,6 +57,20 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event = structlog.get_logger(source=record.name)
         event.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+
+
+def request(source: str, **fields: Any) -> None:
+    """Log one request, in JSON straight to the stream: structlog's way costs a tenth of a whole endpoint call.
+
+    The fields must be values of our own making, none of which a client can choose: nothing redacts them.
+    """
+    if _direct is None:
+        get(source).info("request", **fields)
+        return
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    event = {"source": source, **fields, "event": "request", "level": "info", "timestamp": now}
+    _direct.write(orjson.dumps(event).decode() + "\n")
+    _direct.flush()
 
 
 def get(name: str) -> Any:

@@ -11,6 +11,7 @@ from trunkline.context import App
 from trunkline.errors import Broken, TrunklineError
 from trunkline.http import native
 from trunkline.http.native.errors import to_answer
+from trunkline.http.native.route import RouteIndex
 from trunkline.http.telemetry import Telemetry
 from trunkline.http.wire import Answer, encode, send_answer
 from trunkline.ids import new_request_id
@@ -26,6 +27,7 @@ class Hub:
         self.telemetry = Telemetry()
         self.stopping = False
         self._native = native.build()
+        self._routes = RouteIndex(self._native.router.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,6 +58,11 @@ class Hub:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go straight to the routes: the framework's own middleware would answer faults before we can."""
+        found = self._routes.find(scope["method"], scope["path"])
+        if found is not None:
+            route, scope["path_params"] = found
+            await route.serve(scope, receive, send)
+            return
         if scope["path"] in _PAGES or scope["path"].startswith("/static-"):
             await self._native(scope, receive, send)
             return

@@ -44,8 +44,8 @@ class Telemetry:
         if series is None:
             series = self._labelled[key] = self._seconds.labels(key[0], key[1], str(status))
         series.observe(seconds)
-        _LOG.info(
-            "request",
+        log.request(
+            "trunkline.http",
             request_id=scope["request_id"],
             method=scope["method"],
             route=route,

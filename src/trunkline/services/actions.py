@@ -72,7 +72,8 @@ async def load(ctx: Context, integration_id: str) -> Loaded:
     known = cache.last(key)
     if loaded is not None:
         cache.drop(key)
-    return await cache.fetch(key, lambda: _read(ctx, integration_id, known))
+    fetched: Loaded = await cache.fetch(key, lambda: _read(ctx, integration_id, known))
+    return fetched
 
 
 def _manifest(ctx: Context, row: Integration) -> Manifest | None:

@@ -5,7 +5,8 @@ path, because FastAPI's own costs more than half of a durable write (docs/decisi
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, get_args, get_origin
@@ -96,9 +97,10 @@ class NativeRoute(APIRoute):
         super().__init__(path, endpoint, **options)
         extra = self.openapi_extra or {}
         self.plan = _plan(self, extra.get("x-permission"))
-        self.app = self._serve
+        self.app = self.serve
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose path parameters were read."""
         request_id: str = scope["request_id"]
         scope["route_path"] = self.path
         try:
@@ -124,6 +126,28 @@ class NativeRoute(APIRoute):
             arguments[plan.body[0]] = _validate(plan.body[1], value, "body")
         result = await plan.handler(Context(app, caller, request_id), **arguments)
         return result if isinstance(result, Answer) else Answer(plan.status, _encode(result))
+
+
+class RouteIndex:
+    """Finds a request's route among those of its method and number of segments.
+
+    The framework tries every route in turn, which costs more than all other routing and dispatching.
+    """
+
+    def __init__(self, routes: Iterable[object]) -> None:
+        self._routes: defaultdict[tuple[str, int], list[NativeRoute]] = defaultdict(list)
+        for route in routes:
+            if isinstance(route, NativeRoute):
+                for method in route.methods or ():
+                    self._routes[method, route.path.count("/")].append(route)
+
+    def find(self, method: str, path: str) -> tuple[NativeRoute, dict[str, str]] | None:
+        """Return the route and the path parameters as text, or None."""
+        for route in self._routes.get((method, path.count("/")), ()):
+            found = route.path_regex.match(path)
+            if found is not None:
+                return route, found.groupdict()
+        return None
 
 
 def _plan(route: APIRoute, permission: str | None) -> Plan:
