@@ -76,6 +76,7 @@ class KeysetPager:
         """Return the records that are new; raise RemoteFailed (kind `paging`) if reading cannot go on."""
         place: _Place = step.memory
         rows = [self._row(record) for record in self._source.records(answer)]
+        _check_order(rows, place)
         if place.overlaps and not (rows and _known(rows[0], place)):
             return self._go(step, [], self._retreat(place))
         fresh = [row.record for row in rows if not _known(row, place)]
@@ -121,9 +122,17 @@ def _advance(place: _Place, rows: list[_Row], retreats: int) -> _Place:
         return replace(
             place, offset=offset, overlaps=bool(overlap), seen=place.seen | tail, retreats=retreats
         )
-    if last in place.passed:
-        raise refused("the records are not in the order of the cursor: does the query sort by it?")
     return _Place(last, seen=tail, passed=place.passed | {place.cursor}, largest=place.largest)
+
+
+def _check_order(rows: list[_Row], place: _Place) -> None:
+    """Raise unless equal cursor values stand together, and none is before the one that was asked for."""
+    runs = [
+        row.cursor for number, row in enumerate(rows) if not number or row.cursor != rows[number - 1].cursor
+    ]
+    strays = place.passed.intersection(runs) or place.cursor in runs[1:] or len(set(runs)) < len(runs)
+    if strays:
+        raise refused("the records are not in the order of the cursor: does the query sort by it?")
 
 
 def _value(record: Any, path: Path) -> Value:

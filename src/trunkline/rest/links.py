@@ -13,7 +13,10 @@ _PARAMETER = re.compile(
 
 
 def next_link(headers: Iterable[str], base: str) -> str | None:
-    """Return the absolute target of the first link with rel=next; what is malformed counts as absent."""
+    """Return the target of the first link with rel=next, absolute where that can be made; None without such a link.
+
+    Whether the target is an address at all is the caller's to check: a strange one is no end of the list.
+    """
     for header in headers:
         for target, rel in _links(header[:MAX_LINK_LENGTH]):
             if "next" in rel.lower().split():
@@ -42,12 +45,11 @@ def _links(header: str) -> list[tuple[str, str]]:
     return links
 
 
-def _absolute(base: str, target: str) -> str | None:
+def _absolute(base: str, target: str) -> str:
     try:
-        url = urljoin(base, target)
-        return url if _origin(url) is not None else None
+        return urljoin(base, target)
     except ValueError:
-        return None
+        return target
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

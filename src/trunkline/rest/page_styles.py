@@ -100,7 +100,7 @@ class _Link:
         if url is None:
             return Page(records, step.number, None)
         if not same_origin(home, url):
-            raise refused("the next page is at another host, where credentials do not go")
+            raise refused("the next page is at another origin, where credentials do not go")
         if url in used or url == answer.url:
             raise refused("the service gave an address that it had given before")
         following = self._source.follow(step, records, PageRequest(url=url), (home, used | {url}))

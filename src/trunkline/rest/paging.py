@@ -127,5 +127,5 @@ class Source:
         """Go on to the next request, unless too many pages in a row were empty."""
         empty = 0 if records else step.empty_in_a_row + 1
         if empty >= MAX_EMPTY_PAGES:
-            raise refused(f"{MAX_EMPTY_PAGES} pages in a row were empty")
+            raise refused(f"{MAX_EMPTY_PAGES} pages in a row brought nothing new")
         return Step(request, step.number + 1, empty, memory)
