@@ -6,7 +6,7 @@ The conventions, for whoever writes a page:
 - `http`: a request; the `json` block after it is part of its answer (`"…"` stands for anything, and so does any number
   with a decimal point). A success is expected, or the status in the block's info line: `json 422`.
 - `yaml`: a whole connector file. `python`: run as it stands, with `api_key` given.
-- `<!-- not run: why -->` before a block keeps it from all that.
+- `text` is no example. `<!-- not run: why -->` before a block keeps it from all that.
 """
 
 import ast
@@ -141,7 +141,7 @@ def test_commands_do_what_the_page_shows(page: Path, place: Place):
         if block.kind == "console" and block.is_run
         for item in _steps(block)
     ]
-    script = "".join(f"{command}\necho; echo '\x1e'$?\n" for command, _, _ in shown)
+    script = "".join(f"{command}\nprintf '\\n\\x1e%s\\n' $?\n" for command, _, _ in shown)
     environment = os.environ | _variables(page, place)
     done = subprocess.run(
         ["bash", "-c", place.real(script)],
@@ -165,11 +165,17 @@ def _variables(page: Path, place: Place) -> dict[str, str]:
     """Return what commands find in their environment: our own program, and what the sandbox page's variables mean."""
     tickets, pager = place.sandbox["servicenow"], place.sandbox["pagerduty"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    values = {"PATH": path, "TERM": "dumb"}
+    (place.folder / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
+    values = {"PATH": path, "TERM": "dumb", "CURL_HOME": str(place.folder)}
     if page.name == "sandbox.md":
-        values |= {"NOW": tickets["url"], "USER": tickets["username"], "PASSWORD": tickets["password"]}
+        values |= {"URL": tickets["url"], "USER": tickets["username"], "PASSWORD": tickets["password"]}
         values |= {"ID": tickets["client_id"], "SECRET": tickets["client_secret"]}
-        values |= {"PD": pager["url"], "TOKEN": pager["token"], "SERVICE": pager["service_id"]}
+        values |= {
+            "EVENTS": pager["events_url"],
+            "PAGER": pager["url"],
+            "TOKEN": pager["token"],
+            "SERVICE": pager["service_id"],
+        }
         values |= {"KEY": pager["routing_key"]}
     return values
 
@@ -264,7 +270,7 @@ def test_python_on_a_page_runs(page: Path, place: Place):
 
 
 def test_every_block_is_of_a_kind_that_is_checked():
-    kinds = {"console", "http", "json", "yaml", "python"}
+    kinds = {"console", "http", "json", "yaml", "python", "text"}
     odd = [
         str(block)
         for page in docs.PAGES
