@@ -234,7 +234,7 @@ class Integrations:
         return _object(await self._hub.request("POST", f"{await self.path(integration)}/test-connection"))
 
     async def health(self) -> dict[str, Any]:
-        """Return the last known state of every integration."""
+        """Knock at every enabled integration (the 50 newest) and return how each is."""
         return _object(await self._hub.request("GET", f"{await self.root()}/health-check"))
 
 

@@ -58,7 +58,7 @@ async def input_schema(hub: Trunkline, integration: str, endpoint: str) -> Mappi
     for item in endpoints:
         if item["name"] == endpoint:
             return item.get("input_schema") or {}
-    names = ", ".join(sorted(item["name"] for item in endpoints)) or "none"
+    names = ", ".join(sorted({item["name"] for item in endpoints})) or "none"
     raise NotFound(f"{integration} has no endpoint {endpoint!r}; it has: {names}")
 
 

@@ -72,7 +72,7 @@ async def list_integrations(
 @app.command()
 @with_hub
 async def show(hub: Trunkline, integration: Named, as_json: AsJson = False) -> None:
-    """Show one integration: address, credentials that are set (never their values), endpoints."""
+    """Show one integration: address, config, credentials that are set (never their values), endpoints."""
     _show_one(await hub.integrations.get(integration), as_json)
 
 
@@ -156,13 +156,14 @@ async def check_connection(hub: Trunkline, integration: Named, as_json: AsJson =
 @app.command()
 @with_hub
 async def health(hub: Trunkline, as_json: AsJson = False) -> None:
-    """Show the last known state of every integration."""
+    """Knock at every enabled integration (the 50 newest) and show how each is."""
     answer = await hub.integrations.health()
     if as_json:
         output.show_json(answer)
         return
     rows = [
-        (item.get("name"), item.get("status"), item.get("latency_ms")) for item in answer.get("checks", [])
+        (item.get("name"), item.get("status"), f"{item.get('latency_ms') or 0:.1f}")
+        for item in answer.get("checks", [])
     ]
     output.show_table(("name", "status", "ms"), rows, "No integrations yet.")
     output.note(f"Overall: {answer.get('overall_status', 'unknown')}")
@@ -204,6 +205,7 @@ def _show_one(item: Mapping[str, Any], as_json: bool) -> None:
             "id": item["id"],
             "connector": item.get("connector"),
             "address": item.get("base_url") or None,
+            "config": [f"{name}={value}" for name, value in (item.get("config") or {}).items()] or None,
             "credentials": credentials.get("configured") or None,
             "enabled": item["enabled"],
             "last test": item.get("last_test_status"),
