@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line on standard error, redacted, with the request id."""
 
+import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from structlog.typing import EventDict, WrappedLogger
 from trunkline.redact import MASK, is_secret_name, redact_keys
 
 _direct: TextIO | None = None
+_waiting: list[str] = []
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -60,17 +62,27 @@ class _Bridge(logging.Handler):
 
 
 def request(source: str, **fields: Any) -> None:
-    """Log one request, in JSON straight to the stream: structlog's way costs a tenth of a whole endpoint call.
+    """Log one request, from within the event loop.
 
-    The fields must be values of our own making, none of which a client can choose: nothing redacts them.
+    In JSON it takes a shorter way than structlog's, which costs a tenth of an endpoint call: the requests that end
+    in one turn of the loop are written together. The fields must be values of our own making, none of which a
+    client can choose, since nothing redacts them.
     """
     if _direct is None:
         get(source).info("request", **fields)
         return
     now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     event = {"source": source, **fields, "event": "request", "level": "info", "timestamp": now}
-    _direct.write(orjson.dumps(event).decode() + "\n")
-    _direct.flush()
+    _waiting.append(orjson.dumps(event).decode() + "\n")
+    if len(_waiting) == 1:
+        asyncio.get_running_loop().call_soon(_write_waiting, _direct)
+
+
+def _write_waiting(stream: TextIO) -> None:
+    lines = "".join(_waiting)
+    _waiting.clear()
+    stream.write(lines)
+    stream.flush()
 
 
 def get(name: str) -> Any:
