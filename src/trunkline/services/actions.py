@@ -25,6 +25,7 @@ from trunkline.tables import integrations
 
 HEALTH_CHECK_LIMIT = 50
 _HEALTH_CHECK_AT_ONCE = 10
+_HEALTH_CHECK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -172,9 +173,16 @@ async def health_check(ctx: Context) -> tuple[list[Health], int]:
     page = await stored.list_page(ctx, stored.Filter(enabled=True), None, HEALTH_CHECK_LIMIT, 0)
     gate = asyncio.Semaphore(_HEALTH_CHECK_AT_ONCE)
 
-    async def check(row: Integration) -> Health:
-        async with gate:
-            probe = await test_connection(ctx, row.id)
+    async def check(row: Integration) -> Health | None:
+        try:
+            async with gate, asyncio.timeout(_HEALTH_CHECK_SECONDS):
+                probe = await test_connection(ctx, row.id)
+        except TimeoutError:
+            await stored.note_test(ctx, row.id, "timeout")
+            return Health(row.id, row.name, "timeout", _HEALTH_CHECK_SECONDS * 1000)
+        except NotFound:  # deleted since it was listed
+            return None
         return Health(row.id, row.name, probe.status, probe.duration_ms)
 
-    return list(await asyncio.gather(*(check(row) for row in page.items))), page.total
+    found = await asyncio.gather(*(check(row) for row in page.items))
+    return [health for health in found if health is not None], page.total
