@@ -34,7 +34,7 @@ import trunkline.sandbox
 from docs_pages import Block
 from trunkline.cli.checking import check_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docs")]
 SECONDS = 30
 HUB, SANDBOX = "127.0.0.1:8700", "127.0.0.1:8099"
 CAPTURED = {"integrations": "integration_id", "people": "person_id", "api-keys": "key_id"}
