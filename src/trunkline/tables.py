@@ -48,6 +48,11 @@ class Json(TypeDecorator[Any]):
         return None if value is None else orjson.loads(value)
 
 
+def plain(row: sa.RowMapping) -> dict[str, Any]:
+    """Return a row under plain names: SQLAlchemy's own are of a kind that orjson does not write."""
+    return {str(name): value for name, value in row.items()}
+
+
 _ID = sa.String(36)
 
 

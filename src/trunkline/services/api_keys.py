@@ -11,7 +11,7 @@ from trunkline.context import App, Caller, Context
 from trunkline.errors import Forbidden, NotFound, Unauthenticated
 from trunkline.ids import hash_api_key, is_api_key, new_api_key, new_id, new_key_id
 from trunkline.services import permissions, workspaces
-from trunkline.tables import api_keys
+from trunkline.tables import api_keys, plain
 
 FLUSH_SECONDS = 10.0
 
@@ -154,7 +154,7 @@ async def list_keys(
         query = sa.select(*_shown()).where(wanted)
         query = query.order_by(api_keys.c.created_at.desc(), api_keys.c.id).limit(limit).offset(offset)
         total = conn.scalar(sa.select(sa.func.count()).select_from(api_keys).where(wanted))
-        return [dict(row) for row in conn.execute(query).mappings()], int(total or 0)
+        return [plain(row) for row in conn.execute(query).mappings()], int(total or 0)
 
     rows, total = await ctx.app.db.read(read)
     for row in rows:
@@ -220,7 +220,7 @@ def _find(conn: Connection, ctx: Context, key_id: str) -> dict[str, Any]:
     row = found.mappings().one_or_none()
     if row is None:
         raise NotFound("API key not found")
-    return dict(row)
+    return plain(row)
 
 
 async def flush_uses_due(app: App) -> int:

@@ -10,7 +10,7 @@ from trunkline.context import App, Context
 from trunkline.errors import Conflict, Forbidden, Invalid, NotFound
 from trunkline.ids import new_id
 from trunkline.services import permissions
-from trunkline.tables import memberships, people, workspaces
+from trunkline.tables import memberships, people, plain, workspaces
 
 _MAX_EMAIL = 320
 
@@ -32,7 +32,7 @@ async def get(ctx: Context) -> dict[str, Any]:
 
     def read(conn: Connection) -> dict[str, Any]:
         query = sa.select(workspaces).where(workspaces.c.id == ctx.workspace_id)
-        return dict(conn.execute(query).mappings().one())
+        return plain(conn.execute(query).mappings().one())
 
     return await ctx.app.db.read(read)
 
@@ -63,7 +63,7 @@ async def list_people(ctx: Context, limit: int, offset: int) -> tuple[list[dict[
 
     def read(conn: Connection) -> tuple[list[dict[str, Any]], int]:
         query = _select_people(ctx.workspace_id).order_by(people.c.email).limit(limit).offset(offset)
-        rows = [dict(row) for row in conn.execute(query).mappings()]
+        rows = [plain(row) for row in conn.execute(query).mappings()]
         total = conn.scalar(sa.select(sa.func.count()).where(memberships.c.workspace_id == ctx.workspace_id))
         return rows, int(total or 0)
 
@@ -74,7 +74,7 @@ async def add_person(ctx: Context, email: str, name: str, role: str) -> dict[str
     """Add a person to the workspace; somebody known by that address elsewhere stays one person.
 
     Raises:
-        Forbidden: the role outranks the caller's.
+        Forbidden: the role outranks the caller's, or may do what the caller may not.
         Conflict: the person is in the workspace already.
     """
     role = _grantable_role(ctx, role)
@@ -110,7 +110,7 @@ async def get_person(ctx: Context, person_id: str) -> dict[str, Any]:
     row = await ctx.app.db.read(lambda conn: conn.execute(query).mappings().one_or_none())
     if row is None:
         raise NotFound("Person not found")
-    return dict(row)
+    return plain(row)
 
 
 async def change_role(ctx: Context, person_id: str, role: str) -> dict[str, Any]:
@@ -153,8 +153,7 @@ def _role_of(conn: Connection, workspace_id: str, person_id: str) -> str | None:
 
 def _grantable_role(ctx: Context, role: str) -> str:
     name = permissions.check_role(role)
-    if permissions.ROLES.index(name) > permissions.ROLES.index(ctx.caller.role):
-        raise Forbidden(f"Insufficient permissions: role {ctx.caller.role} cannot grant role {name}.")
+    permissions.check_grant(ctx.caller.role, ctx.caller.permissions, name, [])
     return name
 
 
