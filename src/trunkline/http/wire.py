@@ -13,6 +13,7 @@ MAX_DEPTH = 64
 """Deepest nesting of a request body: far beyond honest use, far below any recursion limit."""
 
 _DRAIN_FACTOR = 16
+_LONGEST_LENGTH = 20  # digits; longer ones are nonsense, and Python refuses to read them at some point
 
 
 class TooLarge(Invalid):
@@ -69,7 +70,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 def _content_length(scope: Scope) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 0
+            return int(value) if value.isdigit() and len(value) < _LONGEST_LENGTH else 0
     return 0
 
 
