@@ -196,8 +196,11 @@ async def test_a_connectors_integration_can_be_written_back_without_freezing_it(
 
 @pytest.mark.parametrize("connector", ["servicenow", "pagerduty", "github"])
 async def test_every_connectors_endpoints_can_be_written_back(alice: Client, connector: str):
+    way_in = next(iter((await alice.get(f"/v1/connectors/{connector}")).json["auth"].items()))
+    values = {field["name"]: "value-1234" for field in way_in[1]["fields"]}
     extra = {"config": SERVICENOW["config"]} if connector == "servicenow" else {}
-    made = await alice.integration(connector=connector, base_url="", **extra)
+    credentials = {"method": way_in[0], "values": values}
+    made = await alice.integration(connector=connector, base_url="", credentials=credentials, **extra)
     assert await _changed(alice, made, {"endpoints": made["endpoints"]}) == made
 
 
