@@ -104,11 +104,13 @@ class App:
     rest: RestCaller
     keys: ShortCache[bytes, Caller] = field(init=False)
     integrations: ShortCache[tuple[str, str], Any] = field(init=False)
+    integration_totals: ShortCache[str, dict[Any, int]] = field(init=False)
     key_uses: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.keys = ShortCache(self.clock)
         self.integrations = ShortCache(self.clock)
+        self.integration_totals = ShortCache(self.clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ async def create(ctx: Context, draft: Draft) -> Integration:
         await ctx.app.db.write(write)
     except Conflict:
         raise Conflict("Integration name already taken in this workspace.") from None
+    ctx.app.integration_totals.drop(ctx.workspace_id)
     stored = {key: value for key, value in values.items() if key != "search_text"}
     stored |= {"auth": _dump(checked.auth), "endpoints": _dump(checked.endpoints) or "[]"}
     return _complete(
@@ -166,15 +167,32 @@ async def list_page(ctx: Context, wanted: Filter, sort_by: str | None, limit: in
     """
     order = _order(sort_by, ctx.app.db.dialect)
     where = _where(ctx, wanted)
+    totals = _totals(ctx)
+    known = totals.get(wanted)
 
     def read(conn: Connection) -> tuple[list[Integration], int]:
         found = _select(conn, ctx, where, order, slice(offset, offset + limit))
         if offset == 0 and len(found) < limit:
             return found, len(found)
+        if known is not None:
+            return found, max(known, offset + len(found))
         return found, int(conn.scalar(sa.select(sa.func.count()).select_from(integrations).where(where)) or 0)
 
     items, total = await ctx.app.db.read(read)
+    totals[wanted] = total
     return Page(_finish(ctx, items), total, offset)
+
+
+def _totals(ctx: Context) -> dict[Filter, int]:
+    """Return what is remembered of the workspace's totals: counting costs more than reading a page of many rows.
+
+    It is taken before the database is read: a write meanwhile leaves us with one that nobody asks any more.
+    """
+    totals = ctx.app.integration_totals.get(ctx.workspace_id)
+    if totals is None:
+        totals = {}
+        ctx.app.integration_totals.put(ctx.workspace_id, totals)
+    return totals
 
 
 def _by_id(ctx: Context, integration_id: str) -> sa.ColumnElement[bool]:
@@ -364,6 +382,7 @@ async def delete(ctx: Context, integration_id: str) -> None:
 def forget(ctx: Context, integration_id: str) -> None:
     """Drop what this process remembers of an integration."""
     ctx.app.integrations.drop((ctx.workspace_id, integration_id))
+    ctx.app.integration_totals.drop(ctx.workspace_id)
     ctx.app.rest.forget(integration_id)
 
 
