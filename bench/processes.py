@@ -33,7 +33,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=environment_for_child(**settings),
+            env=_environment(settings),
             start_new_session=True,  # Ctrl-C is for the parent, who then ends us
         )
 
@@ -78,6 +78,11 @@ class Process:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024 / 1e6
         raise RuntimeError("The kernel does not tell the memory in use")
+
+
+def _environment(settings: dict[str, str]) -> dict[str, str]:
+    """Return a child's environment; bytecode is kept, as it is wherever nobody forbids it."""
+    return {**environment_for_child(**settings), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True)
