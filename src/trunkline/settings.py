@@ -1,8 +1,10 @@
 """Every setting, in one list. The only place that reads the environment."""
 
+import difflib
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from trunkline.errors import FieldError, Invalid
 _PREFIX = "TRUNKLINE_"
 
 
-def _setting(default: Any, help_text: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": help_text, "secret": secret}, repr=not secret)
+def _setting(default: Any, help_text: str, *, secret: bool = False, one_of: tuple[str, ...] = ()) -> Any:
+    about = {"help": help_text, "secret": secret, "one_of": one_of}
+    return field(default=default, metadata=about, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,9 @@ class Settings:
         "", "PostgreSQL address; empty: an SQLite file in the data directory", secret=True
     )
     master_key: str = _setting(
-        "", "master keys, base64 of 32 bytes, comma-separated: the first seals, all open", secret=True
+        "",
+        "master keys, base64 of 32 bytes, separated by commas or white space: the first seals, all open",
+        secret=True,
     )
     host: str = _setting("127.0.0.1", "address to listen on; beyond loopback a master key must be given")
     port: int = _setting(8700, "port to listen on; 0 picks a free one")
@@ -42,10 +47,16 @@ class Settings:
     )
     connect_timeout_seconds: float = _setting(5.0, "time to connect to an upstream")
     read_timeout_seconds: float = _setting(30.0, "longest silence of an upstream")
-    call_timeout_seconds: float = _setting(60.0, "one upstream attempt in total")
-    retry_budget_seconds: float = _setting(600.0, "all attempts of one call together, waits included")
-    log_level: str = _setting("info", "debug, info, warning or error")
-    log_format: str = _setting("json", "json or console")
+    call_timeout_seconds: float = _setting(
+        60.0, "one upstream attempt in total; and all attempts together of a call that a client waits for"
+    )
+    retry_budget_seconds: float = _setting(
+        600.0, "all attempts together of a call that nobody waits for, waits included"
+    )
+    log_level: str = _setting(
+        "info", "debug, info, warning or error", one_of=("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting("json", "json or console", one_of=("json", "console"))
     shutdown_seconds: float = _setting(30.0, "longest wait for accepted requests to finish at a stop")
 
     @classmethod
@@ -57,13 +68,13 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         values: dict[str, Any] = {}
-        problems: list[FieldError] = []
+        problems = _misspelt(env)
         for item in fields(cls):
             name = _PREFIX + item.name.upper()
             try:
                 raw = _read(env, name, secret=bool(item.metadata["secret"]))
                 if raw is not None:
-                    values[item.name] = _cast(item.name, item.default, raw)
+                    values[item.name] = _cast(item, raw)
             except (ValueError, OSError) as error:
                 problems.append(FieldError((name,), str(error)))
         if problems:
@@ -124,15 +135,35 @@ def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str | None:
     return env.get(name) or None
 
 
-def _cast(name: str, default: Any, raw: str) -> Any:
-    if isinstance(default, Path) or default is None:
+def _cast(item: Field[Any], raw: str) -> Any:
+    if isinstance(item.default, Path) or item.default is None:
         return Path(raw)
-    if isinstance(default, str):
-        return raw
-    number = type(default)(raw)
-    if number < 0 or (number == 0 and name != "port"):
-        raise ValueError("must be a positive number")
+    if isinstance(item.default, str):
+        allowed = item.metadata["one_of"]
+        if allowed and raw.lower() not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return raw.lower() if allowed else raw
+    return _number(raw, int if isinstance(item.default, int) else float, may_be_zero=item.name == "port")
+
+
+def _number(raw: str, kind: type[int] | type[float], *, may_be_zero: bool) -> float:
+    text = "must be a whole number" if kind is int else "must be a number"
+    try:
+        number = kind(raw)
+    except ValueError:
+        raise ValueError(text) from None
+    if not math.isfinite(number) or number < 0 or (number == 0 and not may_be_zero):
+        raise ValueError(f"{text} above 0")
     return number
+
+
+def _misspelt(env: Mapping[str, str]) -> list[FieldError]:
+    """Find variables that are nobody's but almost ours: a typo must not leave a door open or shut unseen."""
+    known = {_PREFIX + item.name.upper() for kind in (Settings, ClientSettings) for item in fields(kind)}
+    known |= {name + "_FILE" for name in known}
+    strange = (name for name in env if name.startswith(_PREFIX) and name not in known)
+    near = ((name, difflib.get_close_matches(name, known, n=1, cutoff=0.9)) for name in strange)
+    return [FieldError((name,), f"is no setting; did you mean {found[0]}?") for name, found in near if found]
 
 
 def documented() -> list[tuple[str, str, str]]:

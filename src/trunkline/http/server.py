@@ -16,7 +16,7 @@ import uvicorn
 from sqlalchemy import Connection
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from trunkline import jobs, log
+from trunkline import __version__, jobs, log
 from trunkline.catalog.registry import Registry
 from trunkline.clock import Clock, SystemClock
 from trunkline.context import App
@@ -32,6 +32,7 @@ from trunkline.vault import Vault
 
 MAX_HEADER_BYTES = 64 * 1024
 _FIRST_WORKSPACE = "Default"
+_LOG = log.get("trunkline.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,14 @@ async def first_key(app: App, known: list[Path]) -> tuple[str, str, bool]:
         return workspace_id, token, False
     if workspace_id is None:
         made = await api_keys.create_workspace(app, _FIRST_WORKSPACE)
+        await _bind_master_key(app, made["id"])
         return made["id"], made["api_key"], True
     return workspace_id, await api_keys.create_owner_key(app, workspace_id), True
+
+
+async def _bind_master_key(app: App, workspace_id: str) -> None:
+    """Make the workspace's data key now: a second hub with another master key then fails at its start."""
+    await app.vault.prepare(workspace_id, workspace_id, {"first": "first"})
 
 
 def _stored_key(path: Path) -> str | None:
@@ -166,6 +173,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn passes it
         """Begin to stop; uvicorn's own would raise the signal again afterwards and skip our closing."""
         self.hub.stopping = True
+        _LOG.info("stopping", signal=sig)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -242,12 +250,14 @@ async def serve(settings: Settings, ready_file: Path | None) -> int:
                 task.cancel()
             await asyncio.gather(background, announcing, return_exceptions=True)
             await jobs.finish(app)
+            _LOG.info("stopped")
     return 0
 
 
 async def _announce(server: _Server, ready: Ready, files: list[Path], *, is_new: bool) -> None:
     """Write the ready files once the server accepts, and print the key when it is new."""
     await server.answering.wait()
+    _LOG.info("started", url=ready.url, version=__version__)
     for path in files:
         write_ready(path, asdict(ready))
     print(f"Trunkline answers at {ready.url}  (API page: {ready.url}/docs)", file=sys.stderr)  # noqa: T201 - for a person

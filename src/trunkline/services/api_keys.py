@@ -209,6 +209,29 @@ async def revoke(ctx: Context, key_id: str) -> None:
     ctx.app.keys.drop(await ctx.app.db.write(write))
 
 
+def delete_beyond(conn: Connection, workspace_id: str, person_id: str, role: str | None) -> list[bytes]:
+    """Delete a person's keys that hold more than `role` gives, all of them for None; return their hashes."""
+    own = sa.and_(api_keys.c.workspace_id == workspace_id, api_keys.c.person_id == person_id)
+    rows = conn.execute(sa.select(api_keys).where(own)).all()
+    beyond = [row for row in rows if role is None or not _fits(row, role)]
+    conn.execute(sa.delete(api_keys).where(api_keys.c.id.in_([row.id for row in beyond])))
+    return [bytes(row.secret_hash) for row in beyond]
+
+
+def _fits(row: Any, role: str) -> bool:
+    try:
+        permissions.check_grant(role, permissions.effective(role, []), row.role, row.permissions)
+    except Forbidden:
+        return False
+    return True
+
+
+def forget(app: App, hashes: list[bytes]) -> None:
+    """Drop keys from memory, so that they stop at once."""
+    for digest in hashes:
+        app.keys.drop(digest)
+
+
 def _find(conn: Connection, ctx: Context, key_id: str) -> dict[str, Any]:
     """Look a key up by its `ak_…` id or its UUID: the contract names both `key_id` and `id`."""
     found = conn.execute(

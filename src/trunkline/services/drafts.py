@@ -79,7 +79,9 @@ def connector_of(catalog: Registry, connector: str | None) -> Manifest | None:
     try:
         return catalog.get(connector)
     except NotFound:
-        raise Invalid.field(("body", "connector"), "no such connector; see GET /v1/connectors") from None
+        raise Invalid.field(
+            ("body", "connector"), "no such connector; the catalogue lists those there are"
+        ) from None
 
 
 def check(draft: Draft, manifest: Manifest | None) -> Checked:
@@ -168,7 +170,15 @@ def _check_way_in(
         return _check_native_auth(parts.auth)
     if parts.credentials is not None:
         return _check_credentials(parts.credentials, manifest, partial=partial)
+    if manifest is not None and not partial and not _may_be_anonymous(manifest):
+        ways = ", ".join(manifest.auth)
+        text = f"Field required: {manifest.name} is signed in to by {ways}"
+        return None, {}, [FieldError(("body", "credentials"), text, "missing")]
     return None, {}, []
+
+
+def _may_be_anonymous(manifest: Manifest) -> bool:
+    return not manifest.auth or any(method.type == "none" for method in manifest.auth.values())
 
 
 def _check_native_auth(

@@ -104,7 +104,8 @@ def add_master_key(settings: Settings) -> KeyRing:
 
 def _from_setting(text: str) -> list[bytes]:
     keys = []
-    for number, part in enumerate(text.split(","), start=1):
+    parts = (word for part in text.split(",") for word in part.split() or [""])
+    for number, part in enumerate(parts, start=1):
         key = _decode(part)
         if key is None:
             raise Invalid.field(

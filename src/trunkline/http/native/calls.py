@@ -39,7 +39,7 @@ async def health_check(call: Call, workspace_id: UUID) -> dict[str, Any]:
     return {
         "overall_status": overall,
         "checks": [
-            {"id": item.id, "name": item.name, "status": item.status, "latency_ms": item.latency_ms}
+            {"id": item.id, "name": item.name, "status": item.status, "latency_ms": round(item.latency_ms, 3)}
             for item in checks
         ],
         "total": total,

@@ -17,7 +17,7 @@ from trunkline.http.native.models import (
 )
 from trunkline.http.native.paging import page_of
 from trunkline.http.native.route import Call, NativeRoute, operation
-from trunkline.services import api_keys, workspaces
+from trunkline.services import api_keys, people, workspaces
 
 router = APIRouter(route_class=NativeRoute)
 _TAG = "Workspaces"
@@ -79,7 +79,7 @@ async def update_workspace(call: Call, workspace_id: UUID, body: WorkspaceReques
 )
 async def list_people(call: Call, workspace_id: UUID, query: Annotated[PageQuery, Query()]) -> dict[str, Any]:
     """List people by e-mail address."""
-    rows, total = await workspaces.list_people(call, query.limit, query.continuation_token)
+    rows, total = await people.list_people(call, query.limit, query.continuation_token)
     return page_of(rows, total, query.continuation_token)
 
 
@@ -96,7 +96,7 @@ async def list_people(call: Call, workspace_id: UUID, query: Annotated[PageQuery
 )
 async def add_person(call: Call, workspace_id: UUID, body: PersonRequest) -> dict[str, Any]:
     """Add a person with a role that does not outrank the caller's."""
-    return await workspaces.add_person(call, body.email, body.name, body.role)
+    return await people.add_person(call, body.email, body.name, body.role)
 
 
 @operation(
@@ -111,7 +111,7 @@ async def add_person(call: Call, workspace_id: UUID, body: PersonRequest) -> dic
 )
 async def get_person(call: Call, workspace_id: UUID, person_id: UUID) -> dict[str, Any]:
     """Show one person."""
-    return await workspaces.get_person(call, str(person_id))
+    return await people.get_person(call, str(person_id))
 
 
 @operation(
@@ -126,7 +126,7 @@ async def get_person(call: Call, workspace_id: UUID, person_id: UUID) -> dict[st
 )
 async def update_person(call: Call, workspace_id: UUID, person_id: UUID, body: RoleRequest) -> dict[str, Any]:
     """Give a person another role."""
-    return await workspaces.change_role(call, str(person_id), body.role)
+    return await people.change_role(call, str(person_id), body.role)
 
 
 @operation(
@@ -141,4 +141,4 @@ async def update_person(call: Call, workspace_id: UUID, person_id: UUID, body: R
 )
 async def remove_person(call: Call, workspace_id: UUID, person_id: UUID) -> None:
     """Take a person out of the workspace."""
-    await workspaces.remove_person(call, str(person_id))
+    await people.remove_person(call, str(person_id))
