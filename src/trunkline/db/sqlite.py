@@ -34,14 +34,32 @@ class SqliteWriter:
     def run(self, calls: list[Call]) -> None:
         try:
             self._cursor.execute("BEGIN IMMEDIATE")
-            for call in calls:
-                self._step(call)
+            if not self._run_together(calls):
+                self._cursor.execute("ROLLBACK")
+                self._cursor.execute("BEGIN IMMEDIATE")
+                for call in calls:
+                    self._step(call)
             self._cursor.execute("COMMIT")
         except sqlite3.Error as error:
             self._abandon(calls, error)
 
     def close(self) -> None:
         disconnect(self._connection, self._raw)
+
+    def _run_together(self, calls: list[Call]) -> bool:
+        """Run the calls without savepoints between them; tell whether no call that failed has written anything.
+
+        Each statement hands the interpreter to the event loop and waits to get it back: savepoints would make
+        three of one. A failed call that did write makes the whole batch run again, each call in its savepoint.
+        """
+        for call in calls:
+            changes = self._raw.total_changes
+            succeeded = call.run(self._connection)
+            if not self._root.is_active:
+                self._root = _begin_again(self._connection, self._root)
+            if not self._raw.in_transaction or (not succeeded and self._raw.total_changes != changes):
+                return False
+        return True
 
     def _step(self, call: Call) -> None:
         self._cursor.execute("SAVEPOINT call")
