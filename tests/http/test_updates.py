@@ -291,6 +291,8 @@ async def test_a_disabled_integration_is_not_called(alice: Client, url: str, lis
     await _changed(alice, made, {"enabled": False})
     reply = await _run(alice, made)
     assert (reply.status, reply.json["error_code"]) == (409, "conflict")
+    tested = await _run(alice, made, action="test")
+    assert (tested.status, tested.json["error"]) == (200, reply.json["detail"])
     assert listener.heard == []
     await _changed(alice, made, {"enabled": True})
     assert (await _run(alice, made)).status == 200

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from trunkline.errors import RemoteFailed
+from trunkline.errors import Conflict, RemoteFailed
 from trunkline.http.native.errors import to_answer
 from trunkline.http.native.models import (
     CallQuery,
@@ -115,7 +115,10 @@ async def test_endpoint(
     call: Call, workspace_id: UUID, integration_id: UUID, endpoint_name: str, body: TestEndpointRequest
 ) -> dict[str, Any]:
     """Run an endpoint for real and show every stage; an upstream that fails is `error` in a 200."""
-    trace, _ = await actions.run(call, str(integration_id), endpoint_name, body.params, detail=False)
+    try:
+        trace, _ = await actions.run(call, str(integration_id), endpoint_name, body.params, detail=False)
+    except Conflict as refused:  # the contract knows no 409 of this route
+        trace = Trace(error=refused.message)
     return {
         "status_code": trace.status_code,
         "duration_ms": round(trace.duration_ms, 3),
