@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import calls, listing, pages, startup, writes
 
+_NOT_QUICK = {"pages"}
 _ALL = {module.__name__.rpartition(".")[2]: module for module in (calls, writes, listing, startup, pages)}
 
 
@@ -18,13 +19,14 @@ def main() -> int:
     parser.add_argument(
         "name", nargs="*", choices=[*_ALL, []], help=f"which of {', '.join(_ALL)}; all without"
     )
-    parser.add_argument("--quick", action="store_true", help="a few seconds each: to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="seconds in all: to see that they run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the reports here as well")
     options = parser.parse_args()
     started = time.monotonic()
     print(f"Python {platform.python_version()}, {platform.system()}; medians of alternating rounds")
     reports = []
-    for name in options.name or _ALL:
+    wanted = options.name or [name for name in _ALL if not (options.quick and name in _NOT_QUICK)]
+    for name in wanted:
         reports.append(_ALL[name].run(quick=options.quick))
         print(reports[-1].show(), flush=True)
     if options.json:

@@ -100,7 +100,7 @@ def run(*, quick: bool) -> Report:
 
 
 def _plan(*, quick: bool) -> tuple[tuple[int, int, float], ...]:
-    return ((50, 1, 1.0), (1, 1, 0.7)) if quick else ((50, 7, 3.0), (1, 5, 2.0))
+    return ((50, 1, 0.7), (1, 1, 0.4)) if quick else ((50, 7, 3.0), (1, 5, 2.0))
 
 
 def _at(job: Job, connections: int, seconds: float) -> Job:

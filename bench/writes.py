@@ -14,7 +14,7 @@ _BODY = '{"name":"ops-{n}","display_name":"Ops on-call bridge","base_url":"https
 def run(*, quick: bool) -> Report:
     """Create integrations at concurrency 50."""
     report = Report("writes", "durable single-row writes, SQLite, synchronous=FULL, concurrency 50", COLUMNS)
-    rounds, seconds = (1, 1.0) if quick else (7, 2.5)
+    rounds, seconds = (1, 0.6) if quick else (7, 2.5)
     with tempfile.TemporaryDirectory() as folder, load() as generator:
         place = Path(folder)
         with (
