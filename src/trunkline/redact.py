@@ -1,9 +1,9 @@
 """The one redactor: nothing secret leaves in a log, an error, a trace or a response."""
 
-import base64
 import html
 import json
 import re
+from binascii import b2a_base64
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -14,6 +14,7 @@ _MIN_INNER_LENGTH = (
     9  # bytes; what base64 shows of a shorter value inside a longer one could be ordinary text
 )
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*")
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 _HEX_PAIR = re.compile(r"%[0-9A-F]{2}")
 _KEY_PATTERN = re.compile(r"tl_[0-9A-Za-z]{46}")
 _KEY_BYTES = re.compile(_KEY_PATTERN.pattern.encode())
@@ -95,16 +96,15 @@ def _spellings(secret: str) -> set[str]:
 
 def _base64_forms(raw: bytes) -> set[str]:
     """Write in base64, alone and as a later part of something longer, such as Basic's `user:password`."""
-    forms = {base64.b64encode(raw).decode().rstrip("="), base64.urlsafe_b64encode(raw).decode().rstrip("=")}
-    if len(raw) < _MIN_INNER_LENGTH:
-        return forms
-    for before in (1, 2):
-        shifted = b"\0" * before + raw
-        whole = len(shifted) // 3 * 4
-        forms.add(base64.b64encode(shifted).decode()[4:whole])
-        forms.add(base64.urlsafe_b64encode(shifted).decode()[4:whole])
-    whole = len(raw) // 3 * 4
-    return forms | {base64.b64encode(raw).decode()[:whole], base64.urlsafe_b64encode(raw).decode()[:whole]}
+    text = b2a_base64(raw, newline=False)
+    standard = [text.rstrip(b"=")]
+    if len(raw) >= _MIN_INNER_LENGTH:
+        standard.append(text[: len(raw) // 3 * 4])
+        for before in (1, 2):
+            shifted = b"\0" * before + raw
+            standard.append(b2a_base64(shifted, newline=False)[4 : len(shifted) // 3 * 4])
+    urlsafe = [form.translate(_URLSAFE) for form in standard]
+    return {form.decode() for form in (*standard, *urlsafe)}
 
 
 def _escaped_forms(secret: str, raw: bytes) -> set[str]:
