@@ -186,6 +186,7 @@ def _config(hub: Hub, settings: Settings) -> uvicorn.Config:
         lifespan="off",
         access_log=False,
         log_config=None,
+        proxy_headers=False,  # nothing here asks for the client's address or scheme
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=int(settings.shutdown_seconds),
