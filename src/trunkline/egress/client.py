@@ -22,7 +22,7 @@ from trunkline.egress.answers import read_body
 from trunkline.egress.door import DIAL, Dial, Door
 from trunkline.egress.names import Names, Resolver, SystemResolver
 from trunkline.egress.pool import Pool
-from trunkline.egress.urls import MAX_URL_LENGTH, Target, is_same_origin, read_url
+from trunkline.egress.urls import MAX_CALL_LENGTH, Target, is_same_origin, read_url
 from trunkline.errors import Invalid, RemoteFailed, Unavailable
 from trunkline.settings import Settings
 
@@ -195,7 +195,7 @@ def _onward(hop: _Hop, answer: aiohttp.ClientResponse) -> _Hop | None:
         return None
     try:
         # Cut before parsing: one character too many is enough for read_url to refuse it.
-        reference = location[: MAX_URL_LENGTH + 1].partition("#")[0]
+        reference = location[: MAX_CALL_LENGTH + 1].partition("#")[0]
         target = read_url(str(hop.target.url.join(URL(reference))))
     except ValueError as error:
         answer.close()

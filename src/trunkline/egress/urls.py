@@ -10,6 +10,9 @@ from yarl import URL
 from trunkline.egress.addresses import Address, read_address
 
 MAX_URL_LENGTH = 2048
+"""Of a configured URL."""
+MAX_CALL_LENGTH = 16 * 1024
+"""Of a URL that is called, whose query may hold many values."""
 _START = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _PORT = re.compile(r":([0-9]{1,5})?\Z")
 _HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -45,13 +48,13 @@ def check_url(url: str) -> None:
     backslashes, fragments, ports outside 1-65535, odd spellings of addresses, over 2,048 characters.
     Linear in the length of the text. Where the URL leads is decided when it is called.
     """
-    read_url(url)
+    read_url(url, MAX_URL_LENGTH)
 
 
-def read_url(text: str) -> Target:
+def read_url(text: str, limit: int = MAX_CALL_LENGTH) -> Target:
     """Take a URL apart, or raise ValueError as `check_url` does."""
-    if len(text) > MAX_URL_LENGTH:
-        raise ValueError(f"must have at most {MAX_URL_LENGTH:,} characters")
+    if len(text) > limit:
+        raise ValueError(f"must have at most {limit:,} characters")
     # Unprintable is every control character, separator, direction mark and lone surrogate.
     if not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("must have no white space, control characters or backslashes; percent-encode them")
@@ -61,10 +64,17 @@ def read_url(text: str) -> Target:
     if "#" in text:
         raise ValueError("must have no fragment (#…)")
     origin = _read_origin(start[0], start[1])
-    url = URL(text)
+    url = _verbatim(text, start.end()) if "%" in text and text.isascii() else URL(text)
     if url.raw_host != origin.raw_host:
         raise ValueError(_NO_HOST)  # what was judged is what is called, whatever a parser thinks
     return Target(text, url, origin.scheme, origin.host, origin.port, origin.address)
+
+
+def _verbatim(text: str, start: int) -> URL:
+    """Parse the origin, but keep the rest as it is encoded: the parser would decode %3B and the like."""
+    path, mark, query = text[start:].partition("?")
+    url = URL(text[:start]).with_path(path or "/", encoded=True)
+    return URL(f"{url}?{query}", encoded=True) if mark else url
 
 
 @lru_cache(maxsize=1024)

@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 import orjson
 
 from trunkline.catalog.template import NAMESPACES, MissingLookupError, Template
-from trunkline.egress.urls import MAX_URL_LENGTH
+from trunkline.egress.urls import MAX_CALL_LENGTH
 from trunkline.errors import Invalid, RemoteFailed
 from trunkline.rest.endpoint import BODY_METHODS, CompiledEndpoint, Slot, header_safe
 from trunkline.rest.target import misconfigured
@@ -191,8 +191,8 @@ def _join(root: str, path: str, has_query: bool, query: Mapping[str, Any]) -> st
 
 
 def _check_url(url: str, root: str, *, following: bool) -> None:
-    if len(url) > MAX_URL_LENGTH:
-        raise Invalid.field(("body", "params"), f"makes an address of more than {MAX_URL_LENGTH} characters")
+    if len(url) > MAX_CALL_LENGTH:
+        raise Invalid.field(("body", "params"), f"makes an address of more than {MAX_CALL_LENGTH} characters")
     if following and _origin(url) != _origin(root):
         raise RemoteFailed("The next page is at another origin than base_url", kind="refused_address")
 

@@ -14,7 +14,7 @@ from trunkline.catalog import configure
 from trunkline.catalog.endpoint import EndpointConfig
 from trunkline.catalog.manifest import AuthMethod, Manifest
 from trunkline.context import Context
-from trunkline.errors import Conflict, NotFound
+from trunkline.errors import Conflict, Invalid, NotFound
 from trunkline.rest.caller import CompiledEndpoint, Target, compile_endpoint
 from trunkline.rest.probe import Probe
 from trunkline.rest.trace import Trace
@@ -93,10 +93,18 @@ async def _read(ctx: Context, integration_id: str, known: Loaded | None) -> Load
 
     row, sealed = await ctx.app.db.read(read)
     manifest = _manifest(ctx, row)
+    if row.connector is not None and manifest is None:
+        raise Conflict(
+            f"The connector '{row.connector}' is not in the catalogue any more; put its file back."
+        )
     if known is not None and (known.row, known.sealed) == (row, sealed) and known.manifest is manifest:
         return known
     own = [EndpointConfig.model_validate(entry) for entry in orjson.loads(row.endpoints)]
-    return Loaded(row, manifest, _target(row, manifest), {entry.name: entry for entry in own}, sealed)
+    try:
+        target = _target(row, manifest)
+    except Invalid as error:
+        raise Conflict(f"The integration does not fit its connector any more: {error.message}") from None
+    return Loaded(row, manifest, target, {entry.name: entry for entry in own}, sealed)
 
 
 def _target(row: Integration, manifest: Manifest | None) -> Target:
@@ -128,7 +136,7 @@ async def run(
 
     Raises:
         NotFound: no such integration or endpoint.
-        Conflict: the integration is switched off.
+        Conflict: the integration is switched off, or its connector is gone or has changed too much.
         Invalid: the params do not fit the endpoint.
     """
     loaded = await load(ctx, integration_id)
@@ -152,8 +160,12 @@ async def open_secrets(ctx: Context, loaded: Loaded) -> Mapping[str, str]:
 
 async def test_connection(ctx: Context, integration_id: str) -> Probe:
     """Resolve auth end to end and knock at the service; remember the outcome."""
-    loaded = await load(ctx, integration_id)
-    probe = await ctx.app.rest.probe(loaded.target, await open_secrets(ctx, loaded))
+    try:
+        loaded = await load(ctx, integration_id)
+    except Conflict as error:
+        probe = Probe("misconfigured", error.message)
+    else:
+        probe = await ctx.app.rest.probe(loaded.target, await open_secrets(ctx, loaded))
     await stored.note_test(ctx, integration_id, probe.status)
     return probe
 
