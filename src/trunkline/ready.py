@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +42,16 @@ def write_ready(path: Path, value: Any) -> None:
         Path(name).replace(path)
     except OSError as error:
         raise Invalid(f"{path} cannot be written: {error.strerror}") from error
+
+
+def forget_ready(files: Iterable[Path]) -> None:
+    """Remove ready files of an earlier run: whoever waits for one must not find a dead address.
+
+    Raises:
+        Invalid: a file cannot be removed.
+    """
+    for path in files:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Invalid(f"{path} cannot be removed: {error.strerror}") from error

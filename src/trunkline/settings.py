@@ -130,6 +130,8 @@ def environment_for_child(environ: Mapping[str, str] | None = None, **values: st
 
 def _read(env: Mapping[str, str], name: str, *, secret: bool) -> str | None:
     path = env.get(name + "_FILE") if secret else None
+    if path and env.get(name):
+        raise ValueError(f"is set, and so is {name}_FILE; keep one of them")
     if path:
         return Path(path).read_text(encoding="utf-8").strip()
     return env.get(name) or None

@@ -221,7 +221,9 @@ async def test_a_truncated_encoding_is_malformed(header, serve, egress, quick, a
 
 
 async def test_several_gzip_members_are_one_body(serve, egress, quick, answer):
-    server = await serve(answer(gzip.compress(b"one", mtime=0) + gzip.compress(b"two", mtime=0), content_encoding="gzip"))
+    server = await serve(
+        answer(gzip.compress(b"one", mtime=0) + gzip.compress(b"two", mtime=0), content_encoding="gzip")
+    )
     assert (await egress.request("GET", f"http://127.0.0.1:{server.port}/")).body == b"onetwo"
 
 

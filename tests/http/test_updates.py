@@ -377,3 +377,27 @@ async def test_an_id_that_is_no_uuid_is_refused(alice: Client, id: str):
 async def test_an_unknown_id_is_not_found(alice: Client):
     reply = await alice.put(f"/v1/{{ws}}/integrations/{alice.workspace_id}", {})
     assert (reply.status, reply.json["detail"]) == (404, "Integration not found")
+
+
+@pytest.mark.parametrize(
+    "change", [{"base_url": "https://mine.example"}, {"base_url": "https://ops.example:444/"}]
+)
+async def test_stored_secrets_go_nowhere_else_at_a_members_word(alice: Client, change: dict[str, Any]):
+    auth = {"type": "bearer_token", "bearer_token_value": {"value": "first-secret"}}
+    made = await alice.integration(auth=auth)
+    path = f"/v1/{{ws}}/integrations/{made['id']}"
+    member = await alice.key_with("member")
+    refused = await member.put(path, change)
+    assert (refused.status, "Integration.readdress" in refused.json["detail"]) == (403, True)
+    assert (await alice.get(path)).json == made
+    assert (await member.put(path, {"base_url": "https://ops.example/v2"})).status == 200
+    assert (await member.put(path, {**change, "auth": auth})).status == 200
+    assert (await alice.put(path, {"base_url": "https://elsewhere.example"})).status == 200
+
+
+async def test_a_members_token_url_gets_no_stored_secret(alice: Client):
+    auth = {"type": "oauth2_client_credentials", "token_url": "https://idp.example/token"}
+    made = await alice.integration(auth={**auth, "client_secret_value": {"value": "first-secret"}})
+    member = await alice.key_with("member")
+    change = {"auth": {**auth, "token_url": "https://mine.example/token"}}
+    assert (await member.put(f"/v1/{{ws}}/integrations/{made['id']}", change)).status == 403

@@ -9,14 +9,21 @@ from trunkline.cli import output
 from trunkline.cli.reach import AsJson, with_hub
 from trunkline.cli.rotation import rotate_master_key
 from trunkline.client import Trunkline
+from trunkline.errors import Invalid
 
 _DEFAULT_DAYS = 90
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the workspace, and the master key's rotation.")
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The public id, ak_…")]
-Days = Annotated[int, typer.Option(min=1, max=90, help="Days until it expires.")]
+Days = Annotated[int | None, typer.Option(min=1, max=90, help="Days until it expires; 90 by default.")]
 NoExpiry = Annotated[bool, typer.Option("--no-expiry", help="Never expires.")]
+
+
+def _term(days: int | None, no_expiry: bool) -> int | None:
+    if no_expiry and days is not None:
+        raise Invalid("Give either --days or --no-expiry, not both.")
+    return None if no_expiry else days or _DEFAULT_DAYS
 
 
 @app.command("list")
@@ -43,7 +50,7 @@ async def create(
     *,
     name: Annotated[str | None, typer.Option(help="What the key is for.")] = None,
     role: Annotated[str, typer.Option(help="owner, admin, member or viewer.")] = "member",
-    days: Days = _DEFAULT_DAYS,
+    days: Days = None,
     no_expiry: NoExpiry = False,
     permission: Annotated[
         list[str] | None, typer.Option(help="Exactly this, such as Integration.view; may be repeated.")
@@ -52,7 +59,7 @@ async def create(
 ) -> None:
     """Make an API key; its text is shown once."""
     made = await hub.api_keys.create(
-        name=name, role=role, duration_days=None if no_expiry else days, permissions=permission
+        name=name, role=role, duration_days=_term(days, no_expiry), permissions=permission
     )
     _show_once(made, as_json)
 
@@ -62,12 +69,12 @@ async def create(
 async def renew(
     hub: Trunkline,
     key_id: KeyId,
-    days: Days = _DEFAULT_DAYS,
+    days: Days = None,
     no_expiry: NoExpiry = False,
     as_json: AsJson = False,
 ) -> None:
     """Give an API key a new text and a new term; the old text stops working at once."""
-    _show_once(await hub.api_keys.rotate(key_id, duration_days=None if no_expiry else days), as_json)
+    _show_once(await hub.api_keys.rotate(key_id, duration_days=_term(days, no_expiry)), as_json)
 
 
 @app.command()

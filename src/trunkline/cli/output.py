@@ -65,7 +65,7 @@ _WAYS_OUT: tuple[tuple[type[TrunklineError], str], ...] = (
         Unavailable,
         "Is the hub running? Start it with `trunkline up`, point to it with --url, or run `trunkline doctor`.",
     ),
-    (NotFound, "See what there is with `trunkline integration list` or `trunkline connector list`."),
+    (NotFound, "See what there is with `trunkline integration list`, `connector list` or `key list`."),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from trunkline.cli import output
-from trunkline.ready import write_ready
+from trunkline.ready import forget_ready, write_ready
 from trunkline.sandbox import SandboxOptions, serve_sandbox
 
 Incidents = Annotated[
@@ -32,6 +32,8 @@ def sandbox(
     only: Annotated[str | None, typer.Option(metavar="NAME", help="Run only this fake.")] = None,
 ) -> None:
     """Run only the fake services, until Ctrl-C."""
+    if ready_file is not None:
+        forget_ready([ready_file])
     options = SandboxOptions(port=port, host=host, tls=tls, only=only, incidents_csv=incidents, count=count)
 
     def announce(ready: dict[str, Any]) -> None:

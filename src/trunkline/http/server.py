@@ -25,7 +25,7 @@ from trunkline.db import open_database
 from trunkline.egress import Egress
 from trunkline.errors import Invalid, Unavailable
 from trunkline.http.app import Hub
-from trunkline.ready import read_ready, write_ready
+from trunkline.ready import forget_ready, read_ready, write_ready
 from trunkline.rest.caller import RestCaller
 from trunkline.services import api_keys, workspaces
 from trunkline.settings import Settings
@@ -58,7 +58,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         Invalid, Unavailable: settings, the key file or the database are not usable.
     """
     clock = clock or SystemClock()
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_data_dir(settings.data_dir)
     db = await open_database(settings)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(db.close)
@@ -71,12 +71,21 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         yield App(settings, clock, db, vault, egress, Registry(settings.connectors_dir), caller)
 
 
-async def first_key(app: App, known: list[Path]) -> tuple[str, str, bool]:
+def _make_data_dir(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or "it cannot be made"
+        raise Unavailable(
+            f"The data directory {folder} cannot be used: {reason.lower()}; choose another."
+        ) from None
+
+
+async def first_key(app: App, tokens: list[str]) -> tuple[str, str, bool]:
     """Return the first workspace, a working owner's key to it, and whether that key is new.
 
     A key found in an earlier ready file is kept, so that a restart does not lock scripts out.
     """
-    tokens = [token for path in known if (token := _stored_key(path))]
     now = app.clock.now()
 
     def find(conn: Connection) -> tuple[str | None, str | None]:
@@ -101,11 +110,14 @@ async def _bind_master_key(app: App, workspace_id: str) -> None:
     await app.vault.prepare(workspace_id, workspace_id, {"first": "first"})
 
 
-def _stored_key(path: Path) -> str | None:
-    with contextlib.suppress(Invalid):
-        found = read_ready(path)
-        return found["api_key"] if found else None
-    return None
+def stored_keys(files: list[Path]) -> list[str]:
+    """Return the keys of earlier ready files; a file that is none of ours has none."""
+    keys = []
+    for path in files:
+        with contextlib.suppress(Invalid):
+            if found := read_ready(path):
+                keys.append(found["api_key"])
+    return keys
 
 
 def check_exposure(settings: Settings) -> None:
@@ -205,7 +217,10 @@ def listen(settings: Settings) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
     except OSError as error:
         reason = error.strerror or "not usable"
         raise Unavailable(
@@ -229,7 +244,7 @@ async def initialise(settings: Settings) -> tuple[Ready, bool]:
         What the ready file holds (its URL is where `up` would listen), and whether the key is new.
     """
     async with open_app(settings) as app:
-        workspace_id, key, is_new = await first_key(app, [settings.ready_file])
+        workspace_id, key, is_new = await first_key(app, stored_keys([settings.ready_file]))
         ready = Ready(f"http://{settings.host}:{settings.port}", workspace_id, key)
         write_ready(settings.ready_file, asdict(ready))
         return ready, is_new
@@ -238,12 +253,14 @@ async def initialise(settings: Settings) -> tuple[Ready, bool]:
 async def serve(settings: Settings, ready_file: Path | None) -> int:
     """Serve until told to stop; then finish what was accepted."""
     check_exposure(settings)
+    files = [settings.ready_file] if ready_file is None else [ready_file, settings.ready_file]
+    known = stored_keys(files)
+    forget_ready(files[:-1])
     listener = listen(settings)
     async with open_app(settings) as app:
         hub = Hub(app)
         server = _Server(_config(hub, settings), hub)
-        files = [settings.ready_file] if ready_file is None else [ready_file, settings.ready_file]
-        workspace_id, key, is_new = await first_key(app, files)
+        workspace_id, key, is_new = await first_key(app, known)
         ready = Ready(url_of(listener), workspace_id, key)
         background = asyncio.create_task(jobs.run_forever(app))
         announcing = asyncio.create_task(_announce(server, ready, files, is_new=is_new))

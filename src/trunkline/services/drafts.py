@@ -3,10 +3,12 @@
 Every fault is collected and named by its place in the request body.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -14,7 +16,7 @@ from trunkline.catalog import configure
 from trunkline.catalog.endpoint import AuthConfig, AuthConfigWithSecrets, EndpointConfig
 from trunkline.catalog.manifest import Manifest
 from trunkline.catalog.registry import Registry
-from trunkline.egress import check_url
+from trunkline.egress import check_header, check_url
 from trunkline.errors import FieldError, Invalid, NotFound
 from trunkline.rest.caller import compile_endpoint
 
@@ -142,6 +144,8 @@ def _url_problems(loc: tuple[str | int, ...], url: str) -> list[FieldError]:
         check_url(url)
     except ValueError as error:
         return [FieldError(loc, str(error), "url_parsing")]
+    if loc[-1] == "base_url" and "?" in url:
+        return [FieldError(loc, "must have no query (?…); put it into the endpoints' paths", "url_parsing")]
     return []
 
 
@@ -190,8 +194,28 @@ def _check_native_auth(
         if (url := getattr(auth, name)) is not None
         for fault in _url_problems(("body", "auth", name), url)
     ]
+    faults += _header_problems(auth)
     shown = AuthConfig.model_validate(auth.model_dump(include=set(AuthConfig.model_fields)))
     return shown.model_dump(mode="json"), auth.secrets(), faults
+
+
+_IN_HEADERS = ("api_key_value", "bearer_token_value", "exchange_secret_value")
+
+
+def _header_problems(auth: AuthConfigWithSecrets) -> Iterator[FieldError]:
+    """Find what no header can carry; a refusal never repeats a secret."""
+    sent: dict[tuple[str, ...], tuple[str, str]] = {}
+    for named in ("exchange_secret_header", "header_name"):
+        if (header := getattr(auth, named)) is not None:
+            sent[named,] = (header, "x")
+    for secret_field in _IN_HEADERS:
+        if (secret := getattr(auth, secret_field)) is not None:
+            sent[secret_field, "value"] = ("X-Secret", secret.value)
+    for place, (name, value) in sent.items():
+        try:
+            check_header(name, value)
+        except ValueError as error:
+            yield FieldError(("body", "auth", *place), str(error))
 
 
 def _check_credentials(
@@ -275,6 +299,27 @@ def method_of(auth: str | None) -> str | None:
     stored = orjson.loads(auth) if auth else {}
     method = stored.get("method")
     return str(method) if method else None
+
+
+Origin = tuple[str, str | None, int | None]
+
+
+def destinations(
+    base_url: str, config: Mapping[str, str], auth: Mapping[str, Any] | None, manifest: Manifest | None
+) -> set[Origin]:
+    """List the origins that an integration's secrets may be sent to."""
+    urls = [base_url, *(config.values()), *((auth or {}).get(name) or "" for name in _AUTH_URLS)]
+    if manifest is not None and not base_url:
+        with contextlib.suppress(Invalid):
+            urls.append(configure.render_base_url(manifest, config))
+    return {_origin(url) for url in urls if url.lower().startswith(("http://", "https://"))}
+
+
+def _origin(url: str) -> Origin:
+    parts = urlsplit(url)
+    with contextlib.suppress(ValueError):
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return parts.scheme, url, None
 
 
 def is_other_way_in(stored: dict[str, Any] | None, wanted: dict[str, Any] | None) -> bool:

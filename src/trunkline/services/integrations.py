@@ -19,13 +19,14 @@ from trunkline.catalog.manifest import Manifest
 from trunkline.context import Context
 from trunkline.errors import Conflict, Forbidden, Invalid, NotFound
 from trunkline.ids import new_id
-from trunkline.services import drafts
+from trunkline.services import drafts, permissions
 from trunkline.services.drafts import Credentials, Draft
 from trunkline.tables import integrations
 
 _SORTABLE = ("name", "display_name", "created_at", "updated_at")
 _SORT = re.compile(rf" *([+-]?)({'|'.join(_SORTABLE)}) *")
 _NOT_FOUND = "Integration not found"
+_READDRESS = "Integration.readdress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +302,7 @@ async def update(ctx: Context, integration_id: str, change: Change) -> Integrati
 
     Raises:
         Invalid, NotFound
-        Forbidden: the integration came with the system.
+        Forbidden: the integration came with the system, or stored secrets would go to another address.
     """
     while not await _try_update(ctx, integration_id, change):
         pass  # somebody else changed what this change builds on: another look
@@ -312,7 +313,8 @@ async def update(ctx: Context, integration_id: str, change: Change) -> Integrati
 async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool:
     """Change an integration, unless its config or address changed since it was looked at."""
     current = await get(ctx, integration_id)
-    checked = drafts.check_change(change, current.config, current.base_url, manifest_of(ctx, current))
+    manifest = manifest_of(ctx, current)
+    checked = drafts.check_change(change, current.config, current.base_url, manifest)
     sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
 
     def write(conn: Connection) -> bool:
@@ -322,6 +324,9 @@ async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool
             return False
         if drafts.is_other_way_in(row.auth, checked.auth):
             vault.forget(conn, ctx.workspace_id, integration_id)
+        elif _goes_elsewhere(row, change, checked, manifest):
+            kept = set(vault.names(conn, ctx.workspace_id, [integration_id])[integration_id])
+            _check_readdress(ctx, kept - set(checked.secrets))
         vault.store(conn, sealed)
         values = _changed(change, checked, row.name, row.display_name)
         conn.execute(
@@ -332,6 +337,23 @@ async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool
         return True
 
     return await ctx.app.db.write(write)
+
+
+def _goes_elsewhere(row: Any, change: Change, checked: drafts.Checked, manifest: Manifest | None) -> bool:
+    """Tell whether the change names an origin that secrets were not sent to before."""
+    base_url = row.base_url if change.base_url is None else change.base_url
+    config = row.config if change.config is None else checked.config
+    wanted = drafts.destinations(base_url, config, checked.auth or row.auth, manifest)
+    return not wanted <= drafts.destinations(row.base_url, row.config, row.auth, manifest)
+
+
+def _check_readdress(ctx: Context, kept: set[str]) -> None:
+    """Refuse to point stored secrets elsewhere: whoever listens there would read them."""
+    if kept and not permissions.allows(ctx.caller.permissions, _READDRESS):
+        raise Forbidden(
+            f"Insufficient permissions: {_READDRESS} is needed to send stored secrets to another address; "
+            f"or send them again: {', '.join(sorted(kept))}."
+        )
 
 
 def _changed(change: Change, checked: drafts.Checked, name: str, display_name: str) -> dict[str, Any]:

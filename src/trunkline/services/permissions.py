@@ -19,6 +19,7 @@ KNOWN = (
     "Connector.view",
     "Integration.create",
     "Integration.delete",
+    "Integration.readdress",
     "Integration.sync",
     "Integration.update",
     "Integration.view",

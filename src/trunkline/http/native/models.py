@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from trunkline.catalog.endpoint import AuthConfig, AuthConfigWithSecrets, EndpointConfig
@@ -20,8 +20,14 @@ def _without_nul(text: str) -> str:
     return text
 
 
-StoredText = Annotated[str, AfterValidator(_without_nul)]
-NameString = TypeAliasType("NameString", Annotated[StoredText, Field(min_length=1, max_length=256)])
+def _uuid(given: Any) -> Any:
+    """Read a UUID from text, the only way JSON can write one; bodies are otherwise strict about types."""
+    return UUID(given) if isinstance(given, str) else given
+
+
+NameString = TypeAliasType(
+    "NameString", Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_nul)]
+)
 SearchString = TypeAliasType("SearchString", Annotated[str, Field(min_length=1, max_length=200)])
 BaseUrl = Annotated[str, Field(max_length=2048)]
 SecretText = Annotated[str, Field(min_length=1, max_length=8192)]
@@ -199,7 +205,9 @@ class CreateApiKeyRequest(BaseModel):
     name: NameString | None = None
     permissions: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=128)] = []
     role: Annotated[str, Field(max_length=64)] = "member"
-    person_id: UUID | None = Field(None, description="Trunkline's own: whose key this is")
+    person_id: Annotated[UUID, BeforeValidator(_uuid)] | None = Field(
+        None, description="Trunkline's own: whose key this is"
+    )
 
 
 class RotateApiKeyRequest(BaseModel):
@@ -276,7 +284,11 @@ class NewWorkspaceResponse(WorkspaceResponse):
 class PersonRequest(BaseModel):
     """Somebody to add."""
 
-    email: Annotated[StoredText, Field(max_length=320, pattern=r"^[^@\s]{1,64}@[^@\s]{1,255}$")]
+    email: Annotated[
+        str,
+        Field(max_length=320, pattern=r"^[^@\s]{1,64}@[^@\s]{1,255}$"),
+        AfterValidator(_without_nul),
+    ]
     name: NameString
     role: Annotated[str, Field(max_length=64)] = "member"
 

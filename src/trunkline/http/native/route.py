@@ -199,13 +199,14 @@ def _without_nul(text: str, *place: str) -> str:
 
 
 def _validate(adapter: TypeAdapter[Any], value: Any, place: str) -> Any:
+    strict = place == "body"  # JSON has types of its own; a query has only text
     try:
-        return adapter.validate_python(value)
+        return adapter.validate_python(value, strict=strict)
     except ValidationError as error:
         found = error
     if found.error_count() > MAX_FAULTS:  # writing down hundreds of thousands takes seconds
         try:
-            adapter.validate_python(_beginning(value))
+            adapter.validate_python(_beginning(value), strict=strict)
         except ValidationError as error:
             found = error
     if found.error_count() > _TOO_MANY_FAULTS:
