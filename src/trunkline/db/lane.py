@@ -66,6 +66,7 @@ class Lane:
 
     def __init__(self, name: str, sessions: Sequence[Session], limit: int) -> None:
         self._queue: SimpleQueue[Call | None] = SimpleQueue()
+        self._arriving: dict[asyncio.AbstractEventLoop, list[Call]] = {}
         self._sessions = sessions
         self._limit = limit
         self._gate = Lock()  # nothing may enter the queue behind the end marks
@@ -85,11 +86,15 @@ class Lane:
         Raises:
             Unavailable: the lane is closed.
         """
-        call = Call(fn, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        call = Call(fn, loop)
         with self._gate:
             if self._closed:
                 raise Unavailable("The database is closed.")
-            self._queue.put(call)
+            if loop not in self._arriving:
+                self._arriving[loop] = []
+                loop.call_soon(self._hand_over, loop)
+            self._arriving[loop].append(call)
         result: T = await call.future
         return result
 
@@ -99,6 +104,8 @@ class Lane:
             first = not self._closed
             if first:
                 self._closed = True
+                for loop in tuple(self._arriving):
+                    self._enqueue(loop)
                 for _ in self._threads:
                     self._queue.put(None)
         for thread in self._threads:
@@ -106,6 +113,15 @@ class Lane:
         if first:  # and only now: sessions may share a pool
             for session in self._sessions:
                 session.close()
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Enqueue what one turn of a loop brought, at its end: a thread woken earlier would only get in its way."""
+        with self._gate:
+            self._enqueue(loop)
+
+    def _enqueue(self, loop: asyncio.AbstractEventLoop) -> None:
+        for call in self._arriving.pop(loop, ()):
+            self._queue.put(call)
 
     def _serve(self, session: Session) -> None:
         going = True
