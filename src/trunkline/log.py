@@ -4,15 +4,16 @@ import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from trunkline.outlet import Outlet, outlet_of
 from trunkline.redact import MASK, is_secret_name, redact_keys
 
-_direct: TextIO | None = None
+_direct: TextIO | Outlet | None = None
 _waiting: list[str] = []
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -20,9 +21,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 def configure(level: str = "info", form: str = "json", stream: TextIO | None = None) -> None:
     """Set the process's logging up; everything of the standard library goes through it too."""
     global _direct  # noqa: PLW0603 - like structlog's own configuration: one a process
-    stream = stream or sys.stderr
+    outlet = outlet_of(stream or sys.stderr)
     threshold = _LEVELS.get(level.lower(), logging.INFO)
-    _direct = stream if form != "console" and threshold <= logging.INFO else None
+    _direct = outlet if form != "console" and threshold <= logging.INFO else None
     renderer: Any = structlog.dev.ConsoleRenderer() if form == "console" else _render
     structlog.configure(
         processors=[
@@ -34,7 +35,7 @@ def configure(level: str = "info", form: str = "json", stream: TextIO | None = N
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", outlet)),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -78,7 +79,7 @@ def request(source: str, **fields: Any) -> None:
         asyncio.get_running_loop().call_soon(_write_waiting, _direct)
 
 
-def _write_waiting(stream: TextIO) -> None:
+def _write_waiting(stream: TextIO | Outlet) -> None:
     lines = "".join(_waiting)
     _waiting.clear()
     stream.write(lines)
