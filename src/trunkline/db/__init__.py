@@ -22,8 +22,9 @@ T = TypeVar("T")
 class Database:
     """An open database. A function gets a SQLAlchemy Core connection and does nothing but SQL on it.
 
-    It must return fetched rows, never a live result, and must not commit or roll back. On PostgreSQL
-    it runs again, up to three times in all, when the database asks for that.
+    It must return fetched rows, never a live result, and must not commit or roll back. It may run more
+    than once, each time on a clean slate: on PostgreSQL when the database asks for that, up to three
+    times; on SQLite when another call of its batch failed after it had written.
     """
 
     def __init__(self, dialect: str, reads: Lane, writes: Lane) -> None:
