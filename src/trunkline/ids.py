@@ -2,9 +2,11 @@
 
 import hashlib
 import itertools
+import os
 import secrets
 import uuid
 import zlib
+from collections import deque
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 40  # 238 bits
@@ -15,9 +17,20 @@ _PROCESS = secrets.token_hex(6)
 _REQUESTS = itertools.count(1)
 
 
+_RANDOM: deque[bytes] = deque()
+_DRAWN_AT_ONCE = 256
+os.register_at_fork(after_in_child=_RANDOM.clear)
+
+
 def new_id() -> str:
     """Return a random UUID (RFC 9562, version 4) in canonical form."""
-    return str(uuid.uuid4())
+    try:
+        drawn = _RANDOM.popleft()
+    except IndexError:
+        fresh = os.urandom(16 * _DRAWN_AT_ONCE)
+        _RANDOM.extend(fresh[at : at + 16] for at in range(16, len(fresh), 16))
+        drawn = fresh[:16]
+    return str(uuid.UUID(bytes=drawn, version=4))
 
 
 def new_request_id() -> str:

@@ -271,6 +271,7 @@ async def serve(settings: Settings, ready_file: Path | None) -> int:
                 task.cancel()
             await asyncio.gather(background, announcing, return_exceptions=True)
             await jobs.finish(app)
+            log.write_waiting()
             _LOG.info("stopped")
     return 0
 
