@@ -104,7 +104,7 @@ def _root(
 
 
 def _listed_only() -> None:
-    raise NotImplementedError("replaced by the real command before it runs")
+    """Stand for a command in the list; `LazyGroup` runs the real one instead."""
 
 
 for _name, _lazy in COMMANDS.items():
