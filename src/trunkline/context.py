@@ -11,6 +11,7 @@ from trunkline.catalog.registry import Registry
 from trunkline.clock import Clock
 from trunkline.db import Database
 from trunkline.egress import Egress
+from trunkline.ids import new_id
 from trunkline.rest.caller import RestCaller
 from trunkline.settings import Settings
 from trunkline.vault import Vault
@@ -76,6 +77,50 @@ class ShortCache(Generic[K, V]):
         self._entries.clear()
 
 
+class Bell:
+    """Wakes whoever waits for something new, within this process; another process's news is found by looking."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._rung = 0
+
+    @property
+    def rung(self) -> int:
+        """How often it rang: taken before looking, and given to `wait`, so that no ring is missed between the two."""
+        return self._rung
+
+    def ring(self) -> None:
+        self._rung += 1
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def wait(self, seconds: float, since: int | None = None) -> bool:
+        """Wait for a ring, at most so long; tell whether it came. With `since`, a ring after that counts at once."""
+        if since is not None and since != self._rung:
+            return True
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(future)
+        return True
+
+
+@dataclass(slots=True)
+class Bells:
+    """What there may be news of: something came in, an event was appended, a delivery is due, the process stops."""
+
+    inbox: Bell = field(default_factory=Bell)
+    events: Bell = field(default_factory=Bell)
+    deliveries: Bell = field(default_factory=Bell)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The API key that speaks: its workspace, role, and effective permissions in lower case."""
@@ -106,6 +151,11 @@ class App:
     integrations: ShortCache[tuple[str, str], Any] = field(init=False)
     integration_totals: ShortCache[str, dict[Any, int]] = field(init=False)
     key_uses: dict[str, datetime] = field(default_factory=dict)
+    bells: Bells = field(default_factory=Bells)
+    worker: str = field(default_factory=new_id)
+    """This process, as claims name it."""
+    stopping: bool = False
+    """Set when the process was told to stop: what never ends by itself ends now."""
 
     def __post_init__(self) -> None:
         self.keys = ShortCache(self.clock)

@@ -1,7 +1,8 @@
-"""Everything that happens because time passed, as one visible list."""
+"""Everything that happens because time passed or something came in, as one visible list."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from trunkline import log
 from trunkline.context import App
@@ -9,34 +10,50 @@ from trunkline.services import api_keys
 
 _LOG = log.get("trunkline.jobs")
 
-Job = Callable[[App], Awaitable[object]]
 
-JOBS: tuple[tuple[str, float, Job], ...] = (("key_uses", api_keys.FLUSH_SECONDS, api_keys.flush_uses_due),)
-"""Name, seconds between two runs, function."""
+class Job(NamedTuple):
+    """A function and its pace. One that tells that more is left is run again at once."""
+
+    name: str
+    seconds: float
+    run: Callable[[App], Awaitable[object]]
+    bell: str | None = None
+    """Which of the App's bells calls it before its time."""
+
+
+JOBS: tuple[Job, ...] = (Job("key_uses", api_keys.FLUSH_SECONDS, api_keys.flush_uses_due),)
 
 
 async def run_forever(app: App) -> None:
     """Run every job at its pace until cancelled."""
     async with asyncio.TaskGroup() as group:
-        for name, seconds, job in JOBS:
-            group.create_task(_repeat(app, name, seconds, job))
+        for job in JOBS:
+            group.create_task(_repeat(app, job))
 
 
-async def _repeat(app: App, name: str, seconds: float, job: Job) -> None:
+async def _repeat(app: App, job: Job) -> None:
+    bell = getattr(app.bells, job.bell) if job.bell else None
     while True:
-        await app.clock.sleep(seconds)
-        await guarded(app, name, job)
+        rung = bell.rung if bell else 0
+        if await guarded(app, job) is True:
+            await asyncio.sleep(0)
+        elif bell is None:
+            await app.clock.sleep(job.seconds)
+        else:
+            await bell.wait(job.seconds, since=rung)
 
 
-async def guarded(app: App, name: str, job: Job) -> None:
+async def guarded(app: App, job: Job) -> object:
     """Run a job once; a failure is logged and the next run tries again."""
     try:
-        await job(app)
+        return await job.run(app)
     except Exception:  # noqa: BLE001 - the job guard: one failing job must not stop the others
-        _LOG.exception("job failed", job=name)
+        _LOG.exception("job failed", job=job.name)
+        return None
 
 
 async def finish(app: App) -> None:
     """Run what must not be lost at a stop."""
-    for name, _, job in JOBS:
-        await guarded(app, name, job)
+    for job in JOBS:
+        if job.bell is None:
+            await guarded(app, job)

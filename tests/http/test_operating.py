@@ -17,7 +17,7 @@ async def test_health_and_metrics_need_no_key(hub: Hub, alice: Client):
 
 
 async def test_readiness_ends_before_the_process_does(hub: Hub, alice: Client):
-    hub.stopping = True
+    hub.stop()
     assert (await alice.get("/readyz")).status == 503
     hub.stopping = False
     await hub.app.db.close()

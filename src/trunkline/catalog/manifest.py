@@ -147,6 +147,8 @@ class Endpoint(EndpointConfig):
     body: dict[str, Any] | None = None
     records: str | None = None
     """Path of the list of records in the answer."""
+    record_mapping: dict[str, Any] | None = None
+    """What to make of each record: new key ← path, or an object of them. The list of these is the result."""
     paging: Paging | None = None
     errors: ErrorRule | None = None
     base_url: str | None = None
@@ -184,6 +186,106 @@ class Stream(_Part):
     for_each: ForEach | None = None
 
 
+class Verify(_Part):
+    """One way in which a webhook of this service proves where it comes from. Which words go with which type is checked.
+
+    The first way whose secret the integration has is the one that counts; `none` counts when there is no other.
+    """
+
+    type: Literal["hmac", "token", "ed25519", "standard", "none"]
+    secret: str | None = None
+    """Which of the webhook's secrets."""
+    header: str | None = None
+    """The header with the signature or the token; may look up `{config.x}`."""
+    prefix: str = ""
+    """What stands before a signature that counts, in a header that may hold several; may look up `{config.x}`."""
+    signed: str = "{body}"
+    """What is signed: looks up `{body}` and `{timestamp}`."""
+    timestamp: str | None = None
+    """Where the time of the request stands: `{header.x}` or `{payload.x}`; epoch seconds or milliseconds, or ISO 8601."""
+    tolerance_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
+
+
+class Challenge(_Part):
+    """A question the service asks before it sends events. It is answered only when it is verified.
+
+    With a `token` it is a GET request that proves itself by that token, which must equal the secret.
+    """
+
+    when: dict[str, Any]
+    """Look-ups (`payload.type`, `query.hub.mode`) and the value each must have."""
+    answer: str | dict[str, Any]
+    """A text is answered as plain text, an object as JSON."""
+    token: str | None = None
+    secret: str | None = None
+
+
+class Webhook(_Part):
+    """What this service sends by itself, to an address that the integration has."""
+
+    description: str = ""
+    """Where a person enters the address, and finds the secret."""
+    verify: dict[str, Verify]
+    secrets: dict[str, SecretField] = {}
+    """Entered with the credentials; each is optional, but without one that `verify` names all is refused."""
+    delivery_id: str | None = None
+    """What tells one delivery from another, such as `{header.x-request-id}`."""
+    challenge: Challenge | None = None
+
+
+class EventRule(_Part):
+    """What one kind of webhook means. The first rule whose `when` holds is used.
+
+    The values are templates over `payload`, `header`, `config` and, with `each`, `item`.
+    """
+
+    when: dict[str, Any] = {}
+    """Look-ups and the value each must have; a list: one of them; `null`: absent; `"*"`: anything but absent."""
+    each: str | None = None
+    """Path of a list in the payload: one event for each entry, looked up as `{item.x}`."""
+    type: str
+    title: str | None = None
+    subject: str | None = None
+    project: str | None = None
+    severity: str | None = None
+    """critical, high, medium, low or info."""
+    dedup_key: str | None = None
+    action: str | None = None
+    """What it does to the trouble of that dedup_key: trigger, acknowledge or resolve; nothing when absent."""
+    url: str | None = None
+    time: str | None = None
+
+
+class Window(_Part):
+    """The hours in which a service takes free text, and what it takes outside them."""
+
+    event: str
+    """Type of the event by which a person opens the window; its subject is the channel."""
+    hours: Annotated[int, Field(ge=1)]
+    refused: dict[str, Any]
+    """Paths in an answer and the values that say that the window is closed."""
+    endpoint: str
+    params: dict[str, Any]
+
+
+class Notify(_Part):
+    """How a message is sent here. `params` looks up `{channel}`, `{event.x}` and `{config.x}`."""
+
+    endpoint: str
+    params: dict[str, Any]
+    channel: ConfigField
+    """What the channel of a route is here."""
+    max_length: Annotated[int, Field(ge=100)]
+    """Most characters of `{event.text}`; a longer one is cut, with its link kept."""
+    escape: dict[str, str] = {}
+    """Texts to replace in `{event.text}` and `{event.title}`, so that no event can mention people or write markup."""
+    channel_seconds: Annotated[float, Field(ge=0)] = 0
+    """Least time between two messages to one channel."""
+    per_second: Annotated[float, Field(gt=0)] | None = None
+    """Most messages a second through one integration."""
+    window: Window | None = None
+
+
 class Manifest(_Part):
     """A connector: what a service is and can do."""
 
@@ -201,4 +303,7 @@ class Manifest(_Part):
     headers: dict[str, str] = {}
     endpoints: dict[str, Endpoint] = {}
     streams: dict[str, Stream] = {}
+    webhook: Webhook | None = None
+    events: list[EventRule] = []
+    notify: Notify | None = None
     maps: dict[str, dict[str, Any]] = {}

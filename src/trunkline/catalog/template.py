@@ -23,8 +23,19 @@ CURSOR = frozenset({"cursor", "config"})
 """What the query of a stream's cursor may look up."""
 CHILD = frozenset({"parent", "config"})
 """What the parameters of `for_each` may look up."""
+SIGNED = frozenset({"body", "timestamp"})
+"""What a signature may be made over."""
+REQUEST = frozenset({"payload", "header", "query"})
+"""What a webhook's `delivery_id`, `timestamp` and `challenge` may look up."""
+EVENT = frozenset({"payload", "header", "config", "item"})
+"""What an event rule may look up; never a secret."""
+MESSAGE = frozenset({"channel", "event", "config"})
+"""What `notify` may look up; never a secret."""
+ROUTE = frozenset({"event"})
+"""What the params of a route's endpoint target may look up."""
 
-_PLAIN = frozenset({"cursor", "base_url"})
+# Namespaces of one place only, such as `{channel}`: elsewhere the word is a call parameter like any other.
+_PLAIN = frozenset({"cursor", "base_url", "channel", "body", "timestamp"})
 _FLAT = frozenset({"config", "secret", "header"})
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _LOOKUP = re.compile(r"([A-Za-z_][\w-]*(?:\.[\w-]+)*)(\?)?(?:\|([A-Za-z_]\w*))?", re.ASCII)
@@ -225,7 +236,9 @@ class _Compiler:
 
     def _steps(self, lookup: Lookup) -> tuple[str, ...]:
         steps = tuple(lookup.name.split("."))
-        space = steps[0] if steps[0] in NAMESPACES else "params"
+        space = steps[0] if steps[0] in NAMESPACES | self.namespaces else "params"
+        if space == "query" and len(steps) > 1:  # names of a query may have dots
+            steps = (space, lookup.name.removeprefix("query."))
         if space not in self.namespaces:
             what = "call parameters" if space == "params" else f"`{space}`"
             raise TemplateError(f"'{{{lookup.name}}}': {what} cannot be looked up here")

@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from trunkline.context import App
 from trunkline.errors import Broken, TrunklineError
-from trunkline.http import native
+from trunkline.http import callbacks, native
 from trunkline.http.native.errors import to_answer
 from trunkline.http.native.route import RouteIndex
 from trunkline.http.telemetry import Telemetry
@@ -25,7 +25,6 @@ class Hub:
     def __init__(self, app: App) -> None:
         self.app = app
         self.telemetry = Telemetry()
-        self.stopping = False
         self._native = native.build()
         self._routes = RouteIndex(self._native.router.routes)
 
@@ -48,6 +47,9 @@ class Hub:
             self.telemetry.ended(scope, watch.status or 499, time.perf_counter() - started)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(callbacks.PREFIX):
+            await callbacks.serve(scope, receive, send)
+            return
         operator = _OPERATOR.get(scope["path"])
         if operator is None:
             await self._route(scope, receive, send)
@@ -82,6 +84,15 @@ class Hub:
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
+
+    @property
+    def stopping(self) -> bool:
+        return self.app.stopping
+
+    def stop(self) -> None:
+        """Take no more for granted: readiness says so, and streams end."""
+        self.app.stopping = True
+        self.app.bells.events.ring()
 
     async def alive(self) -> Answer:
         """Say that the process answers."""

@@ -187,7 +187,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn passes it
         """Begin to stop; uvicorn's own would raise the signal again afterwards and skip our closing."""
-        self.hub.stopping = True
+        self.hub.stop()
         _LOG.info("stopping", signal=sig)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True

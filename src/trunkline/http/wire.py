@@ -1,5 +1,7 @@
 """Bytes in, bytes out: reading a body within limits, writing JSON, naming errors. Shared by every wire format."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,15 @@ class Answer:
     status: int
     body: bytes = b""
     content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that goes on: server-sent events, each chunk sent as it comes, until the client leaves."""
+
+    chunks: AsyncIterator[bytes]
+    content_type: bytes = b"text/event-stream"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
@@ -104,6 +115,40 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
         headers.append((b"content-type", answer.content_type))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+async def send_stream(receive: Receive, send: Send, stream: Stream, request_id: str) -> None:
+    """Send chunks until there are no more or the client has left; then close their source."""
+    headers = [
+        (b"content-type", stream.content_type),
+        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-accel-buffering", b"no"),
+        *stream.headers,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    sending = asyncio.ensure_future(_pump(stream.chunks, send))
+    leaving = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+    if sending.done() and not sending.cancelled() and (fault := sending.exception()) is not None:
+        raise fault
+
+
+async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def bearer_token(scope: Scope) -> str | None:

@@ -17,6 +17,12 @@ KNOWN = (
     "ApiKey.update",
     "ApiKey.view",
     "Connector.view",
+    "Delivery.resend",
+    "Delivery.view",
+    "Event.replay",
+    "Event.view",
+    "Hook.update",
+    "Hook.view",
     "Integration.create",
     "Integration.delete",
     "Integration.readdress",
@@ -27,6 +33,10 @@ KNOWN = (
     "Person.delete",
     "Person.update",
     "Person.view",
+    "Route.create",
+    "Route.delete",
+    "Route.update",
+    "Route.view",
     "Workspace.create",
     "Workspace.update",
     "Workspace.view",
@@ -35,8 +45,10 @@ KNOWN = (
 _FORM = re.compile(r"\*|[A-Za-z]{1,40}\.(\*|[A-Za-z_]{1,40})")
 _VIEW = frozenset(name for name in KNOWN if name.endswith(".view"))
 _OF_ROLE: dict[str, frozenset[str]] = {
-    "viewer": _VIEW - {"ApiKey.view"},
-    "member": _VIEW | {"Integration.create", "Integration.update", "Integration.sync"},
+    "viewer": _VIEW - {"ApiKey.view", "Hook.view"},  # some hooks' addresses are all it takes to post
+    "member": _VIEW
+    | {"Integration.create", "Integration.update", "Integration.sync", "Hook.update"}
+    | {"Event.replay", "Delivery.resend", "Route.create", "Route.delete", "Route.update"},
     "admin": frozenset(KNOWN) - {"Workspace.create"},
     "owner": frozenset({"*"}),
 }

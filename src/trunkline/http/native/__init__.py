@@ -5,10 +5,30 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from trunkline import __version__
-from trunkline.http.native import api_keys, calls, connectors, integrations, workspaces
+from trunkline.http.native import (
+    api_keys,
+    calls,
+    connectors,
+    deliveries,
+    events,
+    hooks,
+    integrations,
+    routes,
+    workspaces,
+)
 from trunkline.http.wire import Answer, encode
 
-_ROUTERS = (calls.router, integrations.router, api_keys.router, connectors.router, workspaces.router)
+_ROUTERS = (
+    calls.router,
+    integrations.router,
+    hooks.router,
+    events.router,
+    routes.router,
+    deliveries.router,
+    api_keys.router,
+    connectors.router,
+    workspaces.router,
+)
 
 
 def build() -> FastAPI:
@@ -16,7 +36,7 @@ def build() -> FastAPI:
     native: FastAPI = FastAPIOffline(
         title="Trunkline",
         version=__version__,
-        summary="Connect services, call their APIs.",
+        summary="Connect services, call their APIs, turn their alerts into messages.",
         docs_url="/docs",
         redoc_url=None,
         openapi_url="/openapi.json",

@@ -23,7 +23,16 @@ from starlette.types import Receive, Scope, Send
 from trunkline.context import App, Caller, Context
 from trunkline.errors import Forbidden, Invalid, NotFound, TrunklineError
 from trunkline.http.native.errors import MAX_FAULTS, from_pydantic, to_answer
-from trunkline.http.wire import Answer, bearer_token, encode, parse_json, read_body, send_answer
+from trunkline.http.wire import (
+    Answer,
+    Stream,
+    bearer_token,
+    encode,
+    parse_json,
+    read_body,
+    send_answer,
+    send_stream,
+)
 from trunkline.services import api_keys, permissions
 
 _BEARER = HTTPBearer(
@@ -103,13 +112,17 @@ class NativeRoute(APIRoute):
         """Answer a request whose path parameters were read."""
         request_id: str = scope["request_id"]
         scope["route_path"] = self.path
+        answer: Answer | Stream
         try:
             answer = await self._answer(scope, receive, request_id)
         except TrunklineError as error:
             answer = to_answer(error, request_id)
-        await send_answer(send, answer, request_id)
+        if isinstance(answer, Stream):
+            await send_stream(receive, send, answer, request_id)
+        else:
+            await send_answer(send, answer, request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer | Stream:
         app: App = scope["trunkline"]
         plan = self.plan
         caller = await api_keys.authenticate(app, bearer_token(scope) or "")
@@ -125,7 +138,7 @@ class NativeRoute(APIRoute):
             value = parse_json(await read_body(scope, receive, app.settings.max_body_bytes))
             arguments[plan.body[0]] = _validate(plan.body[1], value, "body")
         result = await plan.handler(Context(app, caller, request_id), **arguments)
-        return result if isinstance(result, Answer) else Answer(plan.status, _encode(result))
+        return result if isinstance(result, Answer | Stream) else Answer(plan.status, _encode(result))
 
 
 class RouteIndex:

@@ -1,0 +1,1 @@
+"""The wire formats of other products: spelling only, over the same services."""

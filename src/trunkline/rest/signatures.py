@@ -1,0 +1,1 @@
+"""Webhook signatures: verify those of others over the raw bytes, make our own (Standard Webhooks)."""

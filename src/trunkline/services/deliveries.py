@@ -1,0 +1,1 @@
+"""Outgoing messages as rows: planned, claimed in fair turns, finished, repeated. Sending them is `sending.py`'s."""

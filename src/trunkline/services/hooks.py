@@ -1,0 +1,1 @@
+"""A webhook address per integration: made, found by its token, replaced."""

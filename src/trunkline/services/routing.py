@@ -1,0 +1,1 @@
+"""Routes: which events go where. Reads on from the event log and plans deliveries."""
