@@ -19,7 +19,7 @@ async def test_health_and_metrics_need_no_key(hub: Hub, alice: Client):
 async def test_readiness_ends_before_the_process_does(hub: Hub, alice: Client):
     hub.stop()
     assert (await alice.get("/readyz")).status == 503
-    hub.stopping = False
+    hub.app.stopping = False
     await hub.app.db.close()
     assert (await alice.get("/readyz")).json == {"status": "database unavailable"}
 
