@@ -1,6 +1,7 @@
 """One application out of all fakes: which fake serves a path, and every request through faults and journal."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +16,10 @@ from trunkline.sandbox.pagerduty import PagerDuty
 from trunkline.sandbox.service import Service, build_service_app, json_response
 from trunkline.sandbox.servicenow import ServiceNow
 
-FAKES: dict[str, type[ServiceNow | PagerDuty]] = {fake.name: fake for fake in (ServiceNow, PagerDuty)}
+FAKES: dict[str, Callable[[SandboxOptions], Service]] = {
+    ServiceNow.name: ServiceNow,
+    PagerDuty.name: PagerDuty,
+}
 
 
 class Gate:
@@ -81,6 +85,7 @@ class Sandbox:
         options.check(FAKES)
         names = [options.only] if options.only else list(FAKES)
         self.options = options
+        self.clock = options.clock
         self.services: dict[str, Service] = {name: FAKES[name](options) for name in names}
         self.faults = FaultBook(names)
         self.journal = Journal([value for fake in self.services.values() for value in fake.credentials()])

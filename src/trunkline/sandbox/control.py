@@ -4,7 +4,6 @@ It needs no credential but being on this machine: the peer must be loopback, the
 and a body must call itself JSON, so that no web page in a browser can reach it.
 """
 
-import ipaddress
 from typing import Any, Protocol
 
 import orjson
@@ -15,9 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from trunkline.errors import Invalid
+from trunkline.clock import Clock
+from trunkline.errors import Invalid, Unavailable
 from trunkline.sandbox.faults import FaultBook
 from trunkline.sandbox.journal import Journal
+from trunkline.sandbox.sender import deliver, is_loopback
 from trunkline.sandbox.service import RefusedError, Service, json_response, media_type, read_body
 
 MAX_BODY = 1024 * 1024
@@ -26,6 +27,7 @@ MAX_BODY = 1024 * 1024
 class Controlled(Protocol):
     """What the control API steers."""
 
+    clock: Clock
     services: dict[str, Service]
     faults: FaultBook
     journal: Journal
@@ -49,15 +51,26 @@ class ControlApi:
                 Route("/_sandbox/faults", self.clear_faults, methods=["DELETE"]),
                 Route("/_sandbox/requests", self.requests, methods=["GET"]),
                 Route("/_sandbox/reset", self.reset, methods=["POST"]),
+                Route("/_sandbox/{service}/deliver", self.deliver, methods=["POST"]),
                 Route("/_sandbox/{service}/{control}", self.control, methods=["POST"]),
             ],
-            exception_handlers={Invalid: _invalid, RefusedError: _refused, HTTPException: _http},
+            exception_handlers={
+                Invalid: _invalid,
+                RefusedError: _refused,
+                Unavailable: _unavailable,
+                HTTPException: _http,
+            },
         )
 
     async def index(self, request: Request) -> Response:
         _admit(request)
-        controls = {name: sorted(service.controls()) for name, service in self._sandbox.services.items()}
-        return json_response({"services": self._sandbox.paths(), "controls": controls})
+        services = self._sandbox.services
+        controls = {name: sorted(service.controls()) for name, service in services.items()}
+        webhooks = {
+            name: sorted(found) for name, service in services.items() if (found := service.webhooks())
+        }
+        index = {"services": self._sandbox.paths(), "controls": controls, "webhooks": webhooks}
+        return json_response(index)
 
     async def list_faults(self, request: Request) -> Response:
         _admit(request)
@@ -88,20 +101,18 @@ class ControlApi:
             raise RefusedError(404, "no such control")
         return json_response(handler(await _document(request)))
 
+    async def deliver(self, request: Request) -> Response:
+        _admit(request)
+        service = self._sandbox.services.get(request.path_params["service"])
+        if service is None:
+            raise RefusedError(404, "no such fake")
+        return json_response(await deliver(service, await _document(request), self._sandbox.clock))
+
     def _service(self, request: Request) -> str | None:
         name = request.query_params.get("service")
         if name is not None and name not in self._sandbox.services:
             raise Invalid.field(("service",), f"must be one of: {', '.join(self._sandbox.services)}")
         return name
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _admit(request: Request) -> None:
@@ -110,7 +121,7 @@ def _admit(request: Request) -> None:
         host = request.url.hostname or ""
     except ValueError:
         host = ""
-    if not _is_loopback(peer) or not _is_loopback(host):
+    if not is_loopback(peer) or not is_loopback(host):
         raise RefusedError(403, "the control API answers this machine only")
 
 
@@ -136,6 +147,11 @@ def _refused(request: Request, exc: Exception) -> Response:
     del request
     status = exc.status if isinstance(exc, RefusedError) else 500
     return json_response({"error": str(exc)}, status)
+
+
+def _unavailable(request: Request, exc: Exception) -> Response:
+    del request
+    return json_response({"error": str(exc)}, 502)
 
 
 def _http(request: Request, exc: Exception) -> Response:

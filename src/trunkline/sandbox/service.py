@@ -3,6 +3,8 @@
 import http
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 
 import orjson
@@ -15,6 +17,21 @@ from starlette.types import ASGIApp
 
 _BASE_URL = "trunkline.base_url"
 Control = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A webhook that a fake sends by itself; `proof` are the headers that say where it comes from."""
+
+    body: bytes
+    headers: dict[str, str]
+    proof: dict[str, str]
+    method: str = "POST"
+    query: dict[str, str] = field(default_factory=dict)
+
+
+Build = Callable[[dict[str, Any], datetime, str | None], Outgoing]
+"""Makes one webhook of options, the time it is sent at, and the secret (None: the fake's own); see `sender`."""
 
 
 class RefusedError(Exception):
@@ -77,6 +94,10 @@ class Service(ABC):
 
     def controls(self) -> dict[str, Control]:
         """Return what the control API offers beyond faults, by name."""
+        return {}
+
+    def webhooks(self) -> dict[str, Build]:
+        """Return what this service sends to an address by itself, by event."""
         return {}
 
     def rate_limit_headers(self, seconds: int) -> dict[str, str]:
