@@ -68,6 +68,13 @@ def test_the_reset_may_be_a_point_in_time(gate, clock: ManualClock):
     assert gate.wait_seconds("i") == 30.0
 
 
+def test_the_point_in_time_may_be_in_milliseconds(gate, clock: ManualClock):
+    rule = RateLimit(remaining="left", reset="reset", reset_format="epoch_ms")
+    reset = int((clock.now().timestamp() + 42) * 1_000)
+    gate.learn("i", 200, {"left": "0", "reset": str(reset)}, rule)
+    assert gate.wait_seconds("i") == pytest.approx(42)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

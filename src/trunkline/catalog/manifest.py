@@ -81,10 +81,11 @@ _CREDENTIALS: dict[str, tuple[CredentialField, ...]] = {
 
 def credential_fields(method: AuthMethod) -> tuple[CredentialField, ...]:
     """List what a person must enter for this auth method."""
-    return _CREDENTIALS[method.type] + tuple(
-        CredentialField(name=name, label=field.label, description=field.description, optional=field.optional)
-        for name, field in method.secrets.items()
-    )
+    return _CREDENTIALS[method.type] + _entered(method.secrets)
+
+
+def _entered(secrets: dict[str, SecretField]) -> tuple[CredentialField, ...]:
+    return tuple(CredentialField(name=name, **field.model_dump()) for name, field in secrets.items())
 
 
 class ErrorRule(_Part):
@@ -106,7 +107,7 @@ class RateLimit(_Part):
 
     remaining: str | None = None
     reset: str
-    reset_format: Literal["epoch_seconds", "delta_seconds"] = "epoch_seconds"
+    reset_format: Literal["epoch_seconds", "epoch_ms", "delta_seconds"] = "epoch_seconds"
 
 
 class PageLimit(_Part):
@@ -189,7 +190,7 @@ class Stream(_Part):
 class Verify(_Part):
     """One way in which a webhook of this service proves where it comes from. Which words go with which type is checked.
 
-    The first way whose secret the integration has is the one that counts; `none` counts when there is no other.
+    The first way whose secret the integration has is the one that counts; `none` stands alone.
     """
 
     type: Literal["hmac", "token", "ed25519", "standard", "none"]
@@ -231,6 +232,12 @@ class Webhook(_Part):
     delivery_id: str | None = None
     """What tells one delivery from another, such as `{header.x-request-id}`."""
     challenge: Challenge | None = None
+
+
+def webhook_fields(webhook: Webhook | None) -> tuple[CredentialField, ...]:
+    """List what a person may enter so that webhooks can be verified; all of it is optional."""
+    fields = _entered(webhook.secrets) if webhook else ()
+    return tuple(field.model_copy(update={"optional": True}) for field in fields)
 
 
 class EventRule(_Part):
@@ -294,7 +301,8 @@ class Manifest(_Part):
     category: str = "other"
     description: str = ""
     docs_url: str | None = None
-    base_url: str
+    base_url: str = ""
+    """Empty only where nothing is called: for webhooks of any service."""
     config: dict[str, ConfigField] = {}
     auth: dict[str, AuthMethod] = {}
     check: str | None = None

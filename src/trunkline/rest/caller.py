@@ -54,11 +54,13 @@ class RestCaller:
         """Run one endpoint for real and return what happened; a failure upstream is in the trace, never raised.
 
         All attempts and waits together take about `budget_seconds` (default: TRUNKLINE_RETRY_BUDGET_SECONDS).
-        Without `detail` the trace has no exchanges. `next_url` is a following page's address, same origin only.
+        Without `detail` the trace has no exchanges. `next_url` is a following page's address, same origin only. What
+        `extra_query` has for a parameter that the body looks up is put there instead.
 
         Raises:
             Invalid: for parameters that cannot be sent, at ("body", "params", …), before anything is sent.
         """
+        params, extra_query = _placed(endpoint, params, extra_query or {})
         _check_params(endpoint, params)
         budget = self.settings.retry_budget_seconds if budget_seconds is None else budget_seconds
         call = _Call(self, target, endpoint, secrets, budget, detail=detail)
@@ -146,6 +148,16 @@ def _page(pager: Pager, step: Step, trace: Trace) -> tuple[list[Any], Step | Non
         trace.error, trace.error_kind = failure.message, failure.kind
         return [], None
     return page.records, page.next
+
+
+def _placed(
+    endpoint: CompiledEndpoint, params: dict[str, Any], extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Move into the parameters what the body looks up; the rest stays in the query."""
+    if not endpoint.in_body.intersection(extra):
+        return params, extra
+    inside = {name: value for name, value in extra.items() if name in endpoint.in_body}
+    return {**params, **inside}, {name: value for name, value in extra.items() if name not in inside}
 
 
 def _check_params(endpoint: CompiledEndpoint, params: dict[str, Any]) -> None:

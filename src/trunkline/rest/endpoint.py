@@ -88,6 +88,8 @@ class CompiledEndpoint:
     body: Template | None
     consumed: frozenset[str]
     """Parameters that path, query, body or header look-ups use up."""
+    in_body: frozenset[str]
+    """Declared parameters that the body looks up: a pager's values of these names go there, not into the query."""
     errors: ErrorCheck | None
     rate_limit: RateLimit | None
     pager: Pager | None
@@ -134,6 +136,7 @@ def compile_endpoint(endpoint: EndpointConfig, manifest: Manifest | None = None)
         query=query,
         body=body,
         consumed=path.params.union(*(_param_names(template) for template in templates if template)),
+        in_body=_param_names(body) & _declared(endpoint) if body else frozenset(),
         errors=ErrorCheck.of(written, manifest),
         rate_limit=manifest.rate_limit if manifest else None,
         pager=_pager(written),
@@ -206,6 +209,11 @@ def _slot_params(slot: Slot) -> frozenset[str]:
 def _param_names(template: Template) -> frozenset[str]:
     """Name the call parameters that a template's look-ups use."""
     return frozenset(name.split(".")[0] for name in template.names()) - NAMESPACES
+
+
+def _declared(endpoint: EndpointConfig) -> frozenset[str]:
+    properties = endpoint.input_schema.get("properties")
+    return frozenset(properties) if isinstance(properties, dict) else frozenset()
 
 
 def _default_headers(endpoint: EndpointConfig) -> dict[str, str]:

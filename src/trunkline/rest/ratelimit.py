@@ -59,7 +59,9 @@ class RateGate:
         reset = _number(headers.get(rule.reset))
         if reset is None:
             return None
-        return reset - self._clock.now().timestamp() if rule.reset_format == "epoch_seconds" else reset
+        if rule.reset_format == "delta_seconds":
+            return reset
+        return (reset / 1_000 if rule.reset_format == "epoch_ms" else reset) - self._clock.now().timestamp()
 
 
 def _is_used_up(headers: Mapping[str, str], rule: RateLimit) -> bool:
