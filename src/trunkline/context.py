@@ -150,6 +150,7 @@ class App:
     keys: ShortCache[bytes, Caller] = field(init=False)
     integrations: ShortCache[tuple[str, str], Any] = field(init=False)
     integration_totals: ShortCache[str, dict[Any, int]] = field(init=False)
+    matchers: ShortCache[str, Any] = field(init=False)
     key_uses: dict[str, datetime] = field(default_factory=dict)
     bells: Bells = field(default_factory=Bells)
     worker: str = field(default_factory=new_id)
@@ -161,6 +162,7 @@ class App:
         self.keys = ShortCache(self.clock)
         self.integrations = ShortCache(self.clock)
         self.integration_totals = ShortCache(self.clock)
+        self.matchers = ShortCache(self.clock, seconds=300.0, size=1000)  # each is compared before it is used
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,7 @@ routes = sa.Table(
     sa.Column("destination_id", sa.String(64), nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("disabled_reason", sa.Text),
+    sa.Column("after_sequence", sa.BigInteger, nullable=False, default=0),  # events up to here are not for it
     sa.Column("created_at", Time, nullable=False),
     sa.Column("updated_at", Time, nullable=False),
     sa.Index("ix_routes_workspace_id_created_at_id", "workspace_id", "created_at", "id"),

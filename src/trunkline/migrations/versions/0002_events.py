@@ -110,6 +110,7 @@ def _create_routes() -> None:
         sa.Column("destination_id", sa.String(64), nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
         sa.Column("disabled_reason", sa.Text),
+        sa.Column("after_sequence", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_routes"),
