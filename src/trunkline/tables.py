@@ -259,6 +259,8 @@ destinations = sa.Table(  # where deliveries go: fair turns, rate limits and cir
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("next_turn_at", Time, index=True),  # null: nothing waits
     sa.Column("open_at", Time),  # nothing is sent before: a rate limit or an open circuit
+    sa.Column("seconds_between", sa.Float, nullable=False),  # two messages
+    sa.Column("pace_id", sa.String(64)),  # the row that counts for all destinations of one integration
     sa.Column("failures", sa.Integer, nullable=False),  # in a row
     sa.Column("failing_since", Time),
     sa.Column("disabled_at", Time),
@@ -276,6 +278,8 @@ deliveries = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),  # pending, sending, delivered, failed, cancelled
     sa.Column("due_at", Time, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),  # of these attempts, since it was queued
+    sa.Column("queued_at", Time, nullable=False),  # planned, or sent again by somebody
     sa.Column("claimed_until", Time),
     sa.Column("claimed_by", sa.String(64)),
     sa.Column("last_status", sa.Integer),
@@ -283,8 +287,10 @@ deliveries = sa.Table(
     sa.Column("created_at", Time, nullable=False),
     sa.Column("finished_at", Time),
     sa.UniqueConstraint("route_id", "event_id"),
+    sa.Index("ix_deliveries_event_id", "event_id"),
     sa.Index("ix_deliveries_workspace_id_created_at_id", "workspace_id", "created_at", "id"),
 )
+_FAILED = deliveries.c.state == sa.literal_column("'failed'")
 _PENDING = deliveries.c.state == sa.literal_column("'pending'")
 _SENDING = deliveries.c.state == sa.literal_column("'sending'")
 sa.Index(
@@ -297,6 +303,14 @@ sa.Index(
 )
 sa.Index(
     "ix_deliveries_sending", deliveries.c.claimed_until, sqlite_where=_SENDING, postgresql_where=_SENDING
+)
+sa.Index(
+    "ix_deliveries_failed",
+    deliveries.c.workspace_id,
+    deliveries.c.created_at,
+    deliveries.c.id,
+    sqlite_where=_FAILED,
+    postgresql_where=_FAILED,
 )
 
 delivery_attempts = sa.Table(

@@ -128,6 +128,8 @@ def _create_routes() -> None:
         sa.Column("label", sa.Text, nullable=False),
         sa.Column("next_turn_at", sa.BigInteger),
         sa.Column("open_at", sa.BigInteger),
+        sa.Column("seconds_between", sa.Float, nullable=False),
+        sa.Column("pace_id", sa.String(64)),
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("failing_since", sa.BigInteger),
         sa.Column("disabled_at", sa.BigInteger),
@@ -148,6 +150,8 @@ def _create_deliveries() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("due_at", sa.BigInteger, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("queued_at", sa.BigInteger, nullable=False),
         sa.Column("claimed_until", sa.BigInteger),
         sa.Column("claimed_by", sa.String(64)),
         sa.Column("last_status", sa.Integer),
@@ -173,6 +177,15 @@ def _create_deliveries() -> None:
         sqlite_where=waiting,
         postgresql_where=waiting,
     )
+    failed = sa.text("state = 'failed'")
+    op.create_index(
+        "ix_deliveries_failed",
+        "deliveries",
+        ["workspace_id", "created_at", "id"],
+        sqlite_where=failed,
+        postgresql_where=failed,
+    )
+    op.create_index("ix_deliveries_event_id", "deliveries", ["event_id"])
     op.create_index(
         "ix_deliveries_workspace_id_created_at_id", "deliveries", ["workspace_id", "created_at", "id"]
     )
