@@ -11,6 +11,7 @@ from typing import Any
 from trunkline.errors import FieldError, Invalid
 
 _PREFIX = "TRUNKLINE_"
+_SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def _setting(default: Any, help_text: str, *, secret: bool = False, one_of: tuple[str, ...] = ()) -> Any:
@@ -39,6 +40,9 @@ class Settings:
     )
     egress_ca_file: Path | None = _setting(
         None, "certificates (PEM) of one more authority to trust in calls, beside the system's"
+    )
+    codespar_without_key: bool = _setting(
+        False, "true: the codespar wire format takes requests of this machine without a key; loopback only"
     )
     connectors_dir: Path | None = _setting(None, "a folder with more connectors, reloaded on change")
     max_body_bytes: int = _setting(1024 * 1024, "largest request body accepted, in bytes")
@@ -145,6 +149,10 @@ def _cast(item: Field[Any], raw: str) -> Any:
         if allowed and raw.lower() not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}")
         return raw.lower() if allowed else raw
+    if isinstance(item.default, bool):
+        if raw.lower() not in _SWITCH:
+            raise ValueError("must be true or false")
+        return _SWITCH[raw.lower()]
     return _number(raw, int if isinstance(item.default, int) else float, may_be_zero=item.name == "port")
 
 

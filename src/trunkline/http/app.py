@@ -1,4 +1,4 @@
-"""The application at the outermost: request ids, the operator's routes, the native format, the request boundary."""
+"""The application at the outermost: request ids, the operator's routes, the wire formats, the request boundary."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from trunkline.context import App
 from trunkline.errors import Broken, TrunklineError
-from trunkline.http import callbacks, native
+from trunkline.http import callbacks, dialects, dispatch, native
 from trunkline.http.native.errors import to_answer
 from trunkline.http.native.route import RouteIndex
 from trunkline.http.telemetry import Telemetry
@@ -42,9 +42,16 @@ class Hub:
         except Exception:  # noqa: BLE001 - the request boundary: logged with its id, shown as nothing
             self.telemetry.fault(scope)
             if not watch.status:
-                await send_answer(watch, to_answer(Broken(), scope["request_id"]), scope["request_id"])
+                await self._say_broken(scope, watch)
         finally:
             self.telemetry.ended(scope, watch.status or 499, time.perf_counter() - started)
+
+    async def _say_broken(self, scope: Scope, send: Send) -> None:
+        dialect, request_id = dialects.BY_NAME.get(scope.get("format", "")), scope["request_id"]
+        if dialect is not None:
+            await dialect.send(send, dialect.to_answer(Broken(), request_id), request_id)
+        else:
+            await send_answer(send, to_answer(Broken(), request_id), request_id)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith(callbacks.PREFIX):
@@ -52,11 +59,19 @@ class Hub:
             return
         operator = _OPERATOR.get(scope["path"])
         if operator is None:
-            await self._route(scope, receive, send)
+            await self._dispatch(scope, receive, send)
             return
         scope["route_path"] = scope["path"]
         answer = await operator(self)
         await send_answer(send, answer, scope["request_id"])
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name, scope["path"] = dispatch.owner(scope)
+        if name == dispatch.NATIVE:
+            await self._route(scope, receive, send)
+        else:
+            scope["format"] = name
+            await dialects.BY_NAME[name].serve(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go straight to the routes: the framework's own middleware would answer faults before we can."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import importlib.util
-import ipaddress
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from trunkline.db import open_database
 from trunkline.egress import Egress
 from trunkline.errors import Invalid, Unavailable
 from trunkline.http.app import Hub
+from trunkline.http.wire import is_loopback
 from trunkline.ready import forget_ready, read_ready, write_ready
 from trunkline.rest.caller import RestCaller
 from trunkline.services import api_keys, workspaces
@@ -121,27 +121,24 @@ def stored_keys(files: list[Path]) -> list[str]:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to listen beyond loopback with a key file of our own making.
+    """Refuse to listen beyond loopback with a key file of our own making, or without API keys.
 
     Raises:
         Unavailable: with the way out.
     """
-    if settings.master_key or is_loopback(settings.host):
+    if is_loopback(settings.host):
+        return
+    if settings.codespar_without_key:
+        raise Unavailable(
+            f"Refusing to listen on {settings.host} while TRUNKLINE_CODESPAR_WITHOUT_KEY is set: "
+            "unset it, or listen on 127.0.0.1."
+        )
+    if settings.master_key:
         return
     raise Unavailable(
         f"Refusing to listen on {settings.host} without an operator's master key: set TRUNKLINE_MASTER_KEY or "
         "TRUNKLINE_MASTER_KEY_FILE (base64 of 32 random bytes), or listen on 127.0.0.1."
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host to listen on can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _LimitedProtocol(HttpToolsProtocol):

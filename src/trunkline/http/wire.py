@@ -1,6 +1,7 @@
 """Bytes in, bytes out: reading a body within limits, writing JSON, naming errors. Shared by every wire format."""
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -149,6 +150,16 @@ async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def bearer_token(scope: Scope) -> str | None:

@@ -127,12 +127,19 @@ def _auth(row: Integration, manifest: Manifest | None) -> AuthMethod | None:
 
 
 async def run(
-    ctx: Context, integration_id: str, endpoint_name: str, params: dict[str, Any], *, detail: bool
+    ctx: Context,
+    integration_id: str,
+    endpoint_name: str,
+    params: dict[str, Any],
+    *,
+    detail: bool,
+    budget_seconds: float | None = None,
 ) -> tuple[Trace, str]:
     """Run an endpoint for real and return its trace with the service's name; what the upstream does wrong is in the trace, never raised.
 
     Args:
         detail: keep the exchanges with their headers and bodies, redacted.
+        budget_seconds: all attempts and pauses together; TRUNKLINE_CALL_TIMEOUT_SECONDS unless it is shorter.
 
     Raises:
         NotFound: no such integration or endpoint.
@@ -145,6 +152,8 @@ async def run(
         raise Conflict("This integration is disabled; enable it to call it.")
     secrets = await open_secrets(ctx, loaded)
     budget = ctx.app.settings.call_timeout_seconds
+    if budget_seconds is not None:
+        budget = min(budget, budget_seconds)
     trace = await ctx.app.rest.call(
         loaded.target, endpoint, params, secrets, detail=detail, budget_seconds=budget
     )

@@ -1,1 +1,7 @@
-"""The wire formats of other products: spelling only, over the same services."""
+"""The wire formats beside native: one file per product. Spelling lives here, behaviour in the services."""
+
+from trunkline.http.dialects.codespar import DIALECT as CODESPAR
+from trunkline.http.dialects.dialect import Dialect
+from trunkline.http.dialects.planned import DIALECTS as PLANNED
+
+BY_NAME: dict[str, Dialect] = {dialect.name: dialect for dialect in (CODESPAR, *PLANNED)}
