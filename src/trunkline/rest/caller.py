@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from trunkline.catalog.endpoint import EndpointConfig
 from trunkline.clock import Clock
 from trunkline.egress import Egress, Limits, Reply
 from trunkline.errors import Invalid, RemoteFailed
@@ -48,14 +49,19 @@ class RestCaller:
         *,
         extra_query: Mapping[str, Any] | None = None,
         next_url: str | None = None,
+        extra_headers: Mapping[str, str] | None = None,
         detail: bool = True,
         budget_seconds: float | None = None,
+        once: bool = False,
+        gate: str | None = None,
     ) -> Trace:
         """Run one endpoint for real and return what happened; a failure upstream is in the trace, never raised.
 
         All attempts and waits together take about `budget_seconds` (default: TRUNKLINE_RETRY_BUDGET_SECONDS).
         Without `detail` the trace has no exchanges. `next_url` is a following page's address, same origin only. What
-        `extra_query` has for a parameter that the body looks up is put there instead.
+        `extra_query` has for a parameter that the body looks up is put there instead. With `once` nothing is waited
+        for or repeated, but for a token that was not accepted any more. `gate` says whose rate limit counts, if not the
+        integration's.
 
         Raises:
             Invalid: for parameters that cannot be sent, at ("body", "params", …), before anything is sent.
@@ -63,7 +69,7 @@ class RestCaller:
         params, extra_query = _placed(endpoint, params, extra_query or {})
         _check_params(endpoint, params)
         budget = self.settings.retry_budget_seconds if budget_seconds is None else budget_seconds
-        call = _Call(self, target, endpoint, secrets, budget, detail=detail)
+        call = _Call(self, target, endpoint, secrets, budget, detail=detail, once=once, gate=gate)
         try:
             credentials = auth.prepare(target, params, secrets) if endpoint.has_auth else auth.Credentials()
             request = _build(
@@ -77,7 +83,28 @@ class RestCaller:
             )
         except RemoteFailed as failure:
             return call.failed(failure)
+        if extra_headers:
+            request = replace(request, headers=_merged(request.headers, extra_headers))
         return await call.run(request, credentials)
+
+    async def post(
+        self,
+        target: Target,
+        body: bytes,
+        headers: Mapping[str, str],
+        secrets: Mapping[str, str],
+        *,
+        gate: str,
+        budget_seconds: float,
+    ) -> Trace:
+        """Send a body that is ready, as it was signed, once; a failure is in the trace, never raised.
+
+        Args:
+            target: one without auth; its base_url is the address, query and all.
+            secrets: what must not be shown.
+        """
+        call = _Call(self, target, _READY, secrets, budget_seconds, detail=True, once=True, gate=gate)
+        return await call.run(Request("POST", target.base_url, dict(headers), body), auth.Credentials())
 
     async def pages(
         self,
@@ -136,6 +163,9 @@ class RestCaller:
         await self.tokens.close()
 
 
+_READY = compile_endpoint(EndpointConfig(name="post", description="", path=""))
+
+
 def _page(pager: Pager, step: Step, trace: Trace) -> tuple[list[Any], Step | None]:
     """Read one page, or end the list with the trace's error."""
     if trace.error is not None:
@@ -190,6 +220,8 @@ class _Call:
         "clock",
         "deadline",
         "endpoint",
+        "gate",
+        "once",
         "recorder",
         "redactor",
         "secrets",
@@ -207,7 +239,11 @@ class _Call:
         budget_seconds: float,
         *,
         detail: bool,
+        once: bool,
+        gate: str | None,
     ) -> None:
+        self.once = once
+        self.gate = gate or target.integration_id
         self.caller = caller
         self.clock = caller.clock
         self.target = target
@@ -265,8 +301,8 @@ class _Call:
             self.trace.retries += 1
 
     async def _wait_for_gate(self) -> None:
-        while (wait := self.caller.gate.wait_seconds(self.target.integration_id)) > 0:
-            if wait > self.deadline - self.clock.monotonic():
+        while (wait := self.caller.gate.wait_seconds(self.gate)) > 0:
+            if self.once or wait > self.deadline - self.clock.monotonic():
                 self.trace.retry_after = wait
                 text = f"{self.target.service} allows no more calls for {wait:.0f} s"
                 raise RemoteFailed(text, kind="rate_limited", retryable=True)
@@ -282,9 +318,7 @@ class _Call:
             limits=self._limits(),
             follow_redirects=request.method in {"GET", "HEAD"},
         )
-        self.caller.gate.learn(
-            self.target.integration_id, reply.status, reply.headers, self.endpoint.rate_limit
-        )
+        self.caller.gate.learn(self.gate, reply.status, reply.headers, self.endpoint.rate_limit)
         return reply
 
     def _limits(self) -> Limits | None:
@@ -303,17 +337,19 @@ class _Call:
     def _pause_after_answer(self, reply: Reply) -> float | None:
         """Return how long to wait before repeating, or None to keep this answer."""
         retry = self.endpoint.retry
-        if reply.status not in retry.statuses or self.trace.retries >= retry.max_retries:
+        if self.once or reply.status not in retry.statuses or self.trace.retries >= retry.max_retries:
             return None
         wait = retry_after(reply.headers, self.clock.now())
         if wait is None:
             wait = back_off(self.trace.retries)
         # A wait that does not fit is not begun: the service's own answer says more than "rate limited".
-        return self._affordable(max(wait, self.caller.gate.wait_seconds(self.target.integration_id)))
+        return self._affordable(max(wait, self.caller.gate.wait_seconds(self.gate)))
 
     def _pause_after_failure(self, failure: RemoteFailed, credentials: auth.Credentials) -> float | None:
         retry = self.endpoint.retry
-        if self.trace.retries >= retry.max_retries or not retry.repeats(failure, self.endpoint.method):
+        if self.once or self.trace.retries >= retry.max_retries:
+            return None
+        if not retry.repeats(failure, self.endpoint.method):
             return None
         cooling = self.caller.tokens.cooling(credentials.key) if credentials.key else 0.0
         return self._affordable(max(back_off(self.trace.retries), cooling))
