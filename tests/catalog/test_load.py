@@ -122,7 +122,7 @@ def test_a_good_file_loads_with_its_id_and_the_endpoints_names():
         ('title: "{title}"', 'title: "{level}"', 25, "list 'level' under input_schema.required"),
         ('title: "{title}"', "title: fixed", 23, "properties.title: is never sent"),
         ('title: "{title}"', 'title: "{title} {config.nope}"', 25, "'{config.nope}' is not in config"),
-        ('title: "{title}"', 'title: "{title} {secret.nope}"', 25, "is no secret of any auth method"),
+        ('title: "{title}"', 'title: "{title} {secret.nope}"', 25, "is no secret of auth or webhook"),
         ('title: "{title}"', 'title: "{title} {payload.x}"', 25, "`payload` cannot be looked up here"),
         ('title: "{title}"', 'title: "{title} {"', 25, "stray"),
         ("|level}", "|levels}", 25, "names no table of `maps`"),

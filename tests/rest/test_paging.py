@@ -180,6 +180,8 @@ async def test_an_address_given_before_ends_the_list_with_an_error():
         (['<1>; rel="prev", <2>; title="a \\" ; rel=next"; rel="next"'], "https://a.example/b/2"),
         (["<1>; rel=first", "<2>; rel=next"], "https://a.example/b/2"),
         (["<1>; rel=last; rel=next"], None),
+        (['<1>; rel="previous"; results="false", <2>; rel="next"; results="true"'], "https://a.example/b/2"),
+        (['<1>; rel="previous"; results="true", <2>; rel="next"; results="false"; cursor="0:9:0"'], None),
         (["<1>; anchor"], None),
         (["<1"], None),
         (["nonsense, <2>; rel=next"], None),

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from trunkline.catalog.lookup_checks import AUTH_TEMPLATES, lookups_of, places
-from trunkline.catalog.manifest import AuthMethod, Manifest, credential_fields
+from trunkline.catalog.manifest import AuthMethod, Manifest, credential_fields, webhook_fields
 from trunkline.catalog.patterns import matches
 from trunkline.catalog.template import ADDRESS, MissingLookupError, Template
 from trunkline.catalog.vocabulary import did_you_mean
@@ -32,7 +32,7 @@ def effective_auth(
     else:
         found = did_you_mean(method_name, manifest.auth)
         raise Invalid.field(("auth_method",), f"'{manifest.id}' has no way in '{method_name[:64]}'{found}")
-    if method is None or method.type == "none":
+    if method is None or (method.type == "none" and not method.secrets):
         return None
     if config is None:
         return method
@@ -122,11 +122,12 @@ def check_credentials(
     *,
     stored: Collection[str] = (),
 ) -> list[FieldError]:
-    """Check credentials, as ("credentials", name): unknown, missing, empty, over 8,192 characters.
+    """Check credentials, those of webhooks too, as ("credentials", name): unknown, missing, empty, too long.
 
     `stored` names those that are kept from before, so need not be sent again. No value is ever repeated.
     """
-    fields = {field.name: field for field in credential_fields(method)} if method else {}
+    asked = (*(credential_fields(method) if method else ()), *webhook_fields(manifest.webhook))
+    fields = {field.name: field for field in asked}
     problems = [
         FieldError(
             ("credentials", name[:64]),

@@ -39,6 +39,23 @@ def depth(manifest: Manifest) -> Depth:
 
 
 def _marks(manifest: Manifest) -> Iterator[Mark]:
+    if manifest.base_url or not manifest.webhook:
+        yield from _calling(manifest)
+    if "events" not in manifest.model_fields_set or manifest.webhook or manifest.events:
+        yield from _receiving(manifest)
+    if manifest.notify:
+        yield Mark("notify", 10, 10)
+
+
+def _receiving(manifest: Manifest) -> Iterator[Mark]:
+    """Score webhooks; `events: []` says that the service sends none, and so lacks none."""
+    yield _all_or_nothing(
+        "webhook", 10, manifest.webhook, "a verified `webhook` (or `events: []` if it sends none)"
+    )
+    yield _all_or_nothing("events", 10, manifest.events, "`events`: what its webhooks mean")
+
+
+def _calling(manifest: Manifest) -> Iterator[Mark]:
     endpoints = manifest.endpoints
     lists = {name: endpoint for name, endpoint in endpoints.items() if _is_list(manifest, name, endpoint)}
     yield _all_or_nothing("check", 10, manifest.check, "a check call, so that credentials can be tested")

@@ -15,6 +15,7 @@ from trunkline.catalog.manifest import Manifest
 from trunkline.catalog.part_checks import NAME, check_parts
 from trunkline.catalog.strict_yaml import MAX_PROBLEMS, Document, Loc
 from trunkline.catalog.vocabulary import unknown_words
+from trunkline.catalog.webhook_checks import check_webhooks
 from trunkline.errors import FieldError, Invalid
 
 
@@ -68,6 +69,7 @@ def parse_manifest(raw: bytes, connector_id: str) -> Manifest:
         found.append(((), "the file must hold `name:`, `base_url:` and more; it is empty or no mapping"))
     if manifest is not None:
         found += check_parts(manifest)
+        found += check_webhooks(manifest)
         found += check_lookups(manifest)
     problems = _problems(file, document, found)
     if problems or manifest is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trunkline.catalog.manifest import Endpoint, Manifest, credential_fields
+from trunkline.catalog.manifest import Endpoint, EventRule, Manifest, Webhook, credential_fields
 from trunkline.catalog.strict_yaml import Loc
 from trunkline.catalog.template import (
     ADDRESS,
@@ -12,7 +12,11 @@ from trunkline.catalog.template import (
     CHILD,
     CURSOR,
     ENDPOINT,
+    EVENT,
+    MESSAGE,
     NAMESPACES,
+    REQUEST,
+    SIGNED,
     Lookup,
     Template,
     TemplateError,
@@ -34,6 +38,8 @@ AUTH_TEMPLATES = {
 """Words of an auth method that may hold look-ups, and which."""
 _SHARED_HEADERS = ENDPOINT - {"params"}
 _STREAM_PARAMS = frozenset({"config"})
+_NEEDED = frozenset({"base_url", "headers", "webhook", "events", "notify"})
+"""Parts that every call, webhook or message needs: what they look up must not be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,45 @@ def places(manifest: Manifest) -> Iterator[Place]:
             yield Place(("streams", name, "cursor", "query"), stream.cursor.query, CURSOR)
         if stream.for_each:
             yield Place(("streams", name, "for_each", "params"), stream.for_each.params, CHILD)
+    if manifest.webhook:
+        yield from _webhook_places(manifest.webhook)
+    for index, rule in enumerate(manifest.events):
+        yield from _event_places(("events", index), rule)
+    if manifest.notify:
+        yield Place(("notify", "params"), manifest.notify.params, MESSAGE)
+        if manifest.notify.window:
+            yield Place(("notify", "window", "params"), manifest.notify.window.params, MESSAGE)
+
+
+def _webhook_places(webhook: Webhook) -> Iterator[Place]:
+    templates = {"header": ADDRESS, "prefix": ADDRESS, "signed": SIGNED, "timestamp": REQUEST}
+    for name, way in webhook.verify.items():
+        for word, namespaces in templates.items():
+            if (text := getattr(way, word)) is not None:
+                yield Place(("webhook", "verify", name, word), text, namespaces)
+    if webhook.delivery_id is not None:
+        yield Place(("webhook", "delivery_id"), webhook.delivery_id, REQUEST)
+    if challenge := webhook.challenge:
+        loc = ("webhook", "challenge")
+        yield from _when_places((*loc, "when"), challenge.when, REQUEST)
+        yield Place((*loc, "answer"), challenge.answer, REQUEST)
+        if challenge.token is not None:
+            yield Place((*loc, "token"), challenge.token, REQUEST)
+
+
+def _event_places(loc: Loc, rule: EventRule) -> Iterator[Place]:
+    namespaces = EVENT if rule.each else EVENT - {"item"}
+    yield from _when_places((*loc, "when"), rule.when, namespaces)
+    for word in EventRule.model_fields:
+        if word not in {"when", "each"} and (text := getattr(rule, word)) is not None:
+            yield Place((*loc, word), text, namespaces)
+
+
+def _when_places(loc: Loc, when: dict[str, Any], namespaces: frozenset[str]) -> Iterator[Place]:
+    """Read the keys of a `when` as the look-ups they are."""
+    for key in when:
+        if "{" not in key and "}" not in key:
+            yield Place((*loc, key), "{" + key + "?}", namespaces)
 
 
 def _endpoint_places(name: str, endpoint: Endpoint) -> Iterator[Place]:
@@ -114,8 +159,10 @@ def check_lookups(manifest: Manifest) -> Iterator[Finding]:
 def _problem(manifest: Manifest, place: Place, lookup: Lookup) -> str | None:
     space, _, rest = lookup.name.partition(".")
     if space == "config":
-        every_call = place.loc[0] in {"base_url", "headers"}
-        return _config_problem(manifest, rest, needed=every_call and not lookup.optional)
+        needed = place.loc[0] in _NEEDED and not lookup.optional
+        return _config_problem(manifest, rest, needed=needed)
+    if space == "header" and rest != rest.lower():
+        return "is looked up in lower case"
     if space == "secret":
         return _secret_problem(manifest, rest)
     if space not in NAMESPACES and place.endpoint is not None:
@@ -148,8 +195,9 @@ def _config_problem(manifest: Manifest, name: str, *, needed: bool) -> str | Non
 
 def _secret_problem(manifest: Manifest, name: str) -> str | None:
     known = {field.name for method in manifest.auth.values() for field in credential_fields(method)}
+    known |= set(manifest.webhook.secrets) if manifest.webhook else set()
     if name not in known:
-        return f"is no secret of any auth method{did_you_mean(name, sorted(known))}"
+        return f"is no secret of auth or webhook{did_you_mean(name, sorted(known))}"
     return None
 
 

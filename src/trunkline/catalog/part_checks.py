@@ -68,6 +68,8 @@ def check_parts(manifest: Manifest) -> Iterator[Finding]:
     yield from _address(manifest)
     for name, field in manifest.config.items():
         yield from _config(("config", name), field)
+    if manifest.notify:
+        yield from _config(("notify", "channel"), manifest.notify.channel)
     for name, method in manifest.auth.items():
         yield from _auth(("auth", name), method)
     for name, endpoint in manifest.endpoints.items():
@@ -87,7 +89,9 @@ def _names(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _address(manifest: Manifest) -> Iterator[Finding]:
-    addresses: list[tuple[Loc, str]] = [(("base_url",), manifest.base_url)]
+    addresses: list[tuple[Loc, str]] = [(("base_url",), manifest.base_url)] if manifest.base_url else []
+    if not manifest.base_url and (manifest.endpoints or manifest.auth or not manifest.webhook):
+        yield ("base_url",), "is missing; only a connector that does nothing but receive webhooks has none"
     addresses += [
         (("endpoints", name, "base_url"), endpoint.base_url)
         for name, endpoint in manifest.endpoints.items()
@@ -144,6 +148,8 @@ def _endpoint(loc: Loc, endpoint: Endpoint) -> Iterator[Finding]:
         yield (*loc, "path"), "must begin with one '/'"
     if endpoint.body is not None and endpoint.method in {"GET", "DELETE"}:
         yield (*loc, "body"), f"{endpoint.method} sends no body"
+    if endpoint.record_mapping is not None and endpoint.response_mapping:
+        yield (*loc, "record_mapping"), "takes the place of response_mapping; use one of them"
     if endpoint.paging:
         yield from _paging((*loc, "paging"), endpoint.paging)
         if endpoint.paging.type == "keyset":
@@ -271,11 +277,25 @@ def _paths_of(manifest: Manifest) -> Iterator[tuple[Loc, str | None]]:
             yield (*loc, "response_filter", index), text
         for key, text in (endpoint.response_mapping or {}).items():
             yield (*loc, "response_mapping", key), text
+        yield from _mapped_paths((*loc, "record_mapping"), endpoint.record_mapping or {})
         yield from _paging_paths((*loc, "paging"), endpoint.paging)
     for name, stream in manifest.streams.items():
         yield ("streams", name, "key"), stream.key
         yield ("streams", name, "cursor", "field"), stream.cursor.field if stream.cursor else None
         yield from _paging_paths(("streams", name, "paging"), stream.paging)
+    for index, rule in enumerate(manifest.events):
+        yield ("events", index, "each"), rule.each
+    if manifest.notify and manifest.notify.window:
+        for text in manifest.notify.window.refused:
+            yield ("notify", "window", "refused", text), text
+
+
+def _mapped_paths(loc: Loc, mapping: Mapping[str, Any]) -> Iterator[tuple[Loc, str | None]]:
+    for key, item in mapping.items():
+        if isinstance(item, dict):
+            yield from _mapped_paths((*loc, key), item)
+        else:
+            yield (*loc, key), item if isinstance(item, str) else ""
 
 
 def _error_paths(loc: Loc, rule: Any) -> Iterator[tuple[Loc, str | None]]:

@@ -34,8 +34,12 @@ MESSAGE = frozenset({"channel", "event", "config"})
 ROUTE = frozenset({"event"})
 """What the params of a route's endpoint target may look up."""
 
+ANY = "*"
+"""The key of a table that stands for every text it does not name."""
+
 # Namespaces of one place only, such as `{channel}`: elsewhere the word is a call parameter like any other.
 _PLAIN = frozenset({"cursor", "base_url", "channel", "body", "timestamp"})
+_ELSEWHERE = frozenset({"channel", "event", "item", "query"})
 _FLAT = frozenset({"config", "secret", "header"})
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _LOOKUP = re.compile(r"([A-Za-z_][\w-]*(?:\.[\w-]+)*)(\?)?(?:\|([A-Za-z_]\w*))?", re.ASCII)
@@ -240,7 +244,7 @@ class _Compiler:
         if space == "query" and len(steps) > 1:  # names of a query may have dots
             steps = (space, lookup.name.removeprefix("query."))
         if space not in self.namespaces:
-            what = "call parameters" if space == "params" else f"`{space}`"
+            what = "call parameters" if space == "params" and steps[0] not in _ELSEWHERE else f"`{steps[0]}`"
             raise TemplateError(f"'{{{lookup.name}}}': {what} cannot be looked up here")
         if space in _PLAIN and len(steps) > 1:
             raise TemplateError(f"'{{{lookup.name}}}': write '{{{space}}}'")
@@ -257,21 +261,33 @@ def _optional(steps: tuple[str, ...]) -> Build:
         try:
             for step in steps:
                 value = value[step]
-        except (KeyError, TypeError):
+        except KeyError:
             return _ABSENT
+        except TypeError:
+            return _through_lists(scope, steps)
         return value
 
     return get
 
 
+def _through_lists(scope: Scope, steps: tuple[str, ...]) -> Any:
+    """Follow the steps where one of them may be the place of an item in a list."""
+    value: Any = scope
+    try:
+        for step in steps:
+            value = value[int(step)] if isinstance(value, list) and step.isdecimal() else value[step]
+    except (KeyError, TypeError, ValueError, IndexError):
+        return _ABSENT
+    return value
+
+
 def _required(lookup: Lookup, steps: tuple[str, ...]) -> Build:
+    find = _optional(steps)
+
     def get(scope: Scope) -> Any:
-        value: Any = scope
-        try:
-            for step in steps:
-                value = value[step]
-        except (KeyError, TypeError):
-            raise MissingLookupError(lookup.name, f"'{lookup.name}' is missing") from None
+        value = find(scope)
+        if value is _ABSENT:
+            raise MissingLookupError(lookup.name, f"'{lookup.name}' is missing")
         return value
 
     return get
@@ -283,6 +299,8 @@ def _translated(lookup: Lookup, get: Build, table: Mapping[str, Any]) -> Build:
         if value is _ABSENT or (value is None and lookup.optional):
             return _ABSENT
         key = _scalar(lookup, value)
+        if key not in table and ANY in table:
+            return table[ANY]
         if key not in table:
             known = ", ".join(list(table)[:20])
             raise MissingLookupError(lookup.name, f"'{lookup.name}' must be one of: {known}")

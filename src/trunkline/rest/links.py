@@ -15,11 +15,12 @@ _PARAMETER = re.compile(
 def next_link(headers: Iterable[str], base: str) -> str | None:
     """Return the target of the first link with rel=next, absolute where that can be made; None without such a link.
 
+    A link that says `results="false"` leads to an empty page (one way to end a list) and counts as none.
     Whether the target is an address at all is the caller's to check: a strange one is no end of the list.
     """
     for header in headers:
-        for target, rel in _links(header[:MAX_LINK_LENGTH]):
-            if "next" in rel.lower().split():
+        for target, said in _links(header[:MAX_LINK_LENGTH]):
+            if "next" in said.get("rel", "").lower().split() and said.get("results") != "false":
                 return _absolute(base, target)
     return None
 
@@ -30,18 +31,18 @@ def same_origin(one: str, other: str) -> bool:
     return first is not None and first == second
 
 
-def _links(header: str) -> list[tuple[str, str]]:
-    """Split a header into (target, rel); reading stops at the first thing that is no link."""
+def _links(header: str) -> list[tuple[str, dict[str, str]]]:
+    """Split a header into targets and what is said of each; reading stops at the first thing that is no link."""
     links = []
     position = 0
     while (match := _TARGET.match(header, position)) is not None:
         position = match.end()
-        rel: str | None = None
+        said: dict[str, str] = {}
         while (parameter := _PARAMETER.match(header, position)) is not None:
             position = parameter.end()
-            if rel is None and parameter[1].lower() == "rel":
-                rel = parameter[2] if parameter[2] is not None else parameter[3] or ""
-        links.append((match[1].strip(), rel or ""))
+            value = parameter[2] if parameter[2] is not None else parameter[3] or ""
+            said.setdefault(parameter[1].lower(), value)
+        links.append((match[1].strip(), said))
     return links
 
 

@@ -1,5 +1,7 @@
 """The response pipeline of one endpoint: filter, mapping, result key, result text (native contract 5.2).
 
+A connector's file may map each record of a list instead of the answer (`record_mapping`).
+
 It is compiled once from the endpoint and never raises on an answer. What the contract leaves open is chosen here:
 an empty filter, mapping, key or template means none; a mapped source that leads nowhere is null; a `result_key`
 that leads nowhere gives null, and as text `null`, or nothing at all where a template would have filled it in.
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trunkline.catalog.endpoint import EndpointConfig
+from trunkline.catalog.manifest import Endpoint
 from trunkline.errors import Invalid
 from trunkline.rest.json_text import clean_text, compact_json
 from trunkline.rest.paths import MISSING, Gathering, Path, Selection
@@ -34,6 +37,7 @@ class Shape:
 
     selection: Selection | None
     mapping: Gathering | None
+    records: "RecordMapping | None"
     result_key: Path | None
     template: ResultTemplate | None
     max_length: int
@@ -46,6 +50,7 @@ class Shape:
         return cls(
             selection=_selection(endpoint.response_filter or []),
             mapping=_mapping(endpoint.response_mapping or {}),
+            records=RecordMapping.of(endpoint) if isinstance(endpoint, Endpoint) else None,
             result_key=_path(endpoint.result_key, "result_key") if endpoint.result_key else None,
             template=_template(endpoint.result_template) if endpoint.result_template else None,
             max_length=endpoint.max_result_length,
@@ -54,7 +59,10 @@ class Shape:
     def apply(self, raw: Any) -> Stages:
         """Take an answer through all stages; a template that fails is told in `error`, with no final result."""
         filtered = raw if self.selection is None else self.selection.of(raw)
-        mapped = filtered if self.mapping is None else _map(filtered, self.mapping)
+        try:
+            mapped = self._mapped(filtered)
+        except TypeError as failure:
+            return Stages(filtered, None, None, None, f"record_mapping: {failure}")
         value = mapped if self.result_key is None else self.result_key.get(mapped)
         if value is MISSING:
             return Stages(filtered, mapped, None, self._cut("" if self.template else "null"))
@@ -63,6 +71,11 @@ class Shape:
         except TemplateError as failure:
             return Stages(filtered, mapped, value, None, f"result_template: {failure}")
 
+    def _mapped(self, value: Any) -> Any:
+        if self.records is not None:
+            return self.records.apply(value)
+        return value if self.mapping is None else _map(value, self.mapping)
+
     def _text(self, value: Any) -> str:
         if self.template is not None:
             return self.template.render(value, self.max_length)
@@ -70,6 +83,60 @@ class Shape:
 
     def _cut(self, text: str) -> str:
         return text[: self.max_length] if self.max_length else text
+
+
+class RecordMapping:
+    """What to make of each record of a list: an object of paths into the record, nested as it is written."""
+
+    def __init__(self, records: Path | None, mapping: dict[str, Any]) -> None:
+        self._records = records
+        self._paths: dict[str, Path] = {}
+        self._form = self._read(mapping, ())
+        try:
+            self._gathering = Gathering(self._paths)
+        except ValueError as problem:
+            raise Invalid.field(("record_mapping",), str(problem)) from None
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> "RecordMapping | None":
+        """Compile an endpoint's mapping; raise Invalid naming the word or the path at fault."""
+        if endpoint.record_mapping is None:
+            return None
+        return cls(_path(endpoint.records, "records") if endpoint.records else None, endpoint.record_mapping)
+
+    def apply(self, value: Any) -> list[Any]:
+        """Map each record; none when null stands for the list. Raises TypeError when there is no list."""
+        found = value if self._records is None else self._records.get(value)
+        if found is None:
+            return []
+        if not isinstance(found, list):
+            where = self._records.text if self._records else "its top"
+            raise TypeError(f"the answer has no list at {where}")
+        return [_filled(self._form, self._gathering.of(record)) for record in found]
+
+    def _read(self, mapping: dict[str, Any], loc: tuple[str, ...]) -> dict[str, Any]:
+        """Compile the paths, each under a name of its own, and return the object with these names in it."""
+        form: dict[str, Any] = {}
+        for key, item in mapping.items():
+            at = (*loc, key)
+            if isinstance(item, dict):
+                form[key] = self._read(item, at)
+                continue
+            if len(self._paths) == MAX_PATHS:
+                raise Invalid.field(("record_mapping",), f"at most {MAX_PATHS} paths", "too_long")
+            form[key] = str(len(self._paths))
+            self._paths[form[key]] = _path(item if isinstance(item, str) else "", "record_mapping", *at)
+        return form
+
+
+def _filled(form: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    filled: dict[str, Any] = {}
+    for key, name in form.items():
+        if isinstance(name, dict):
+            filled[key] = _filled(name, found)
+        else:
+            filled[key] = None if found[name] is MISSING else found[name]
+    return filled
 
 
 def _map(value: Any, mapping: Gathering) -> dict[str, Any]:

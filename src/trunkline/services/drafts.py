@@ -14,7 +14,7 @@ import orjson
 
 from trunkline.catalog import configure
 from trunkline.catalog.endpoint import AuthConfig, AuthConfigWithSecrets, EndpointConfig
-from trunkline.catalog.manifest import Manifest
+from trunkline.catalog.manifest import Manifest, webhook_fields
 from trunkline.catalog.registry import Registry
 from trunkline.egress import check_header, check_url
 from trunkline.errors import FieldError, Invalid, NotFound
@@ -100,9 +100,13 @@ def check(draft: Draft, manifest: Manifest | None) -> Checked:
 
 
 def check_change(
-    change: Any, stored_config: Mapping[str, str], stored_base_url: str, manifest: Manifest | None
+    change: Any,
+    stored_config: Mapping[str, str],
+    stored_base_url: str,
+    manifest: Manifest | None,
+    stored_method: str | None = None,
 ) -> Checked:
-    """Check a partial update; a config value of None removes that value.
+    """Check a partial update; a config value of None removes that value, credentials without a method keep it.
 
     Raises:
         Invalid: with every field at fault.
@@ -114,7 +118,7 @@ def check_change(
         else:
             config[key] = value
     base_url = stored_base_url if change.base_url is None else change.base_url
-    return _check_parts(change, config, base_url, manifest, [], partial=True)
+    return _check_parts(change, config, base_url, manifest, [], partial=True, stored_method=stored_method)
 
 
 def _check_parts(
@@ -125,12 +129,13 @@ def _check_parts(
     problems: list[FieldError],
     *,
     partial: bool = False,
+    stored_method: str | None = None,
 ) -> Checked:
     if parts.base_url:
         problems += _url_problems(("body", "base_url"), parts.base_url)
     config, faults = _check_config(config, base_url, manifest)
     problems += faults
-    auth, secrets, faults = _check_way_in(parts, manifest, partial=partial)
+    auth, secrets, faults = _check_way_in(parts, manifest, stored_method, partial=partial)
     problems += faults
     endpoints, faults = _check_endpoints(parts.endpoints or (), manifest)
     problems += faults
@@ -166,14 +171,14 @@ def _in_body(fault: FieldError, *place: str) -> FieldError:
 
 
 def _check_way_in(
-    parts: _Parts, manifest: Manifest | None, *, partial: bool
+    parts: _Parts, manifest: Manifest | None, stored_method: str | None, *, partial: bool
 ) -> tuple[dict[str, Any] | None, dict[str, str], list[FieldError]]:
     if parts.auth is not None and parts.credentials is not None:
         return None, {}, [FieldError(("body", "credentials"), "give either auth or credentials, not both")]
     if parts.auth is not None:
         return _check_native_auth(parts.auth)
     if parts.credentials is not None:
-        return _check_credentials(parts.credentials, manifest, partial=partial)
+        return _check_credentials(parts.credentials, manifest, stored_method, partial=partial)
     if manifest is not None and not partial and not _may_be_anonymous(manifest):
         ways = ", ".join(manifest.auth)
         text = f"Field required: {manifest.name} is signed in to by {ways}"
@@ -182,7 +187,10 @@ def _check_way_in(
 
 
 def _may_be_anonymous(manifest: Manifest) -> bool:
-    return not manifest.auth or any(method.type == "none" for method in manifest.auth.values())
+    return not manifest.auth or any(
+        method.type == "none" and all(secret.optional for secret in method.secrets.values())
+        for method in manifest.auth.values()
+    )
 
 
 def _check_native_auth(
@@ -219,13 +227,13 @@ def _header_problems(auth: AuthConfigWithSecrets) -> Iterator[FieldError]:
 
 
 def _check_credentials(
-    credentials: Credentials, manifest: Manifest | None, *, partial: bool
+    credentials: Credentials, manifest: Manifest | None, stored_method: str | None, *, partial: bool
 ) -> tuple[dict[str, Any] | None, dict[str, str], list[FieldError]]:
     place = ("body", "credentials")
     if manifest is None:
         return None, {}, [FieldError(place, "only an integration made from a connector has credentials")]
-    method = credentials.method or next(iter(manifest.auth), None)
-    if method not in manifest.auth:
+    method = credentials.method or stored_method or next(iter(manifest.auth), None)
+    if method not in manifest.auth and (manifest.auth or method):
         known = ", ".join(manifest.auth) or "none"
         return None, {}, [FieldError((*place, "method"), f"no such way in; {manifest.name} knows: {known}")]
     way_in = configure.effective_auth(manifest, method)
@@ -233,7 +241,9 @@ def _check_credentials(
     if partial:
         faults = [fault for fault in faults if fault.type != "missing"]
     located = [_in_body(fault, "credentials", "values") for fault in faults]
-    return {"method": method}, dict(credentials.values), located
+    hooks_only = set(credentials.values) <= {field.name for field in webhook_fields(manifest.webhook)}
+    is_kept = method is None or (partial and credentials.method is None and hooks_only)
+    return None if is_kept else {"method": method}, dict(credentials.values), located
 
 
 def _check_endpoints(

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping
 
 from trunkline import vault
 from trunkline.catalog.endpoint import AuthConfigWithSecrets, EndpointConfig
-from trunkline.catalog.manifest import Manifest
+from trunkline.catalog.manifest import Manifest, webhook_fields
 from trunkline.context import Context
 from trunkline.errors import Conflict, Forbidden, Invalid, NotFound
 from trunkline.ids import new_id
@@ -314,7 +314,7 @@ async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool
     """Change an integration, unless its config or address changed since it was looked at."""
     current = await get(ctx, integration_id)
     manifest = manifest_of(ctx, current)
-    checked = drafts.check_change(change, current.config, current.base_url, manifest)
+    checked = drafts.check_change(change, current.config, current.base_url, manifest, current.method)
     sealed = await ctx.app.vault.prepare(ctx.workspace_id, integration_id, checked.secrets)
 
     def write(conn: Connection) -> bool:
@@ -323,7 +323,7 @@ async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool
         if (row.config, row.base_url) != (current.config, current.base_url):
             return False
         if drafts.is_other_way_in(row.auth, checked.auth):
-            vault.forget(conn, ctx.workspace_id, integration_id)
+            _forget_way_in(conn, ctx, integration_id, manifest)
         elif _goes_elsewhere(row, change, checked, manifest):
             kept = set(vault.names(conn, ctx.workspace_id, [integration_id])[integration_id])
             _check_readdress(ctx, kept - set(checked.secrets))
@@ -337,6 +337,13 @@ async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool
         return True
 
     return await ctx.app.db.write(write)
+
+
+def _forget_way_in(conn: Connection, ctx: Context, integration_id: str, manifest: Manifest | None) -> None:
+    """Drop the credentials of the way in that was; those that verify webhooks have nothing to do with it."""
+    kept = {field.name for field in webhook_fields(manifest.webhook)} if manifest else set()
+    stored = vault.names(conn, ctx.workspace_id, [integration_id])[integration_id]
+    vault.forget(conn, ctx.workspace_id, integration_id, [name for name in stored if name not in kept])
 
 
 def _goes_elsewhere(row: Any, change: Change, checked: drafts.Checked, manifest: Manifest | None) -> bool:

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from trunkline.catalog.depth import depth
-from trunkline.catalog.manifest import Manifest, credential_fields
+from trunkline.catalog.manifest import Manifest, credential_fields, webhook_fields
+from trunkline.catalog.webhook_checks import event_types
 from trunkline.http.native.route import Call, NativeRoute, operation
 
 router = APIRouter(route_class=NativeRoute)
@@ -41,8 +42,21 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "config": {name: field.model_dump() for name, field in manifest.config.items()},
         "auth": ways,
         "check": manifest.check,
+        "webhook": _webhook(manifest),
+        "event_types": event_types(manifest),
+        "notify": {"channel": manifest.notify.channel.model_dump()} if manifest.notify else None,
         "endpoints": [item.model_dump(mode="json") for item in manifest.endpoints.values()],
         "streams": {name: item.model_dump(mode="json") for name, item in manifest.streams.items()},
+    }
+
+
+def _webhook(manifest: Manifest) -> dict[str, Any] | None:
+    if manifest.webhook is None:
+        return None
+    return {
+        "description": manifest.webhook.description,
+        "secrets": [field.model_dump() for field in webhook_fields(manifest.webhook)],
+        "verify": list(manifest.webhook.verify),
     }
 
 

@@ -27,7 +27,8 @@ _NOT_FOUND = {404: "Integration not found."}
 
 def to_wire(row: Integration) -> dict[str, Any]:
     """Show an integration; stored JSON is passed through unread."""
-    shown = {"method": row.method, "configured": row.configured} if row.method else None
+    configured = row.configured if row.connector else []
+    shown = {"method": row.method, "configured": configured} if row.method or configured else None
     return {
         "id": row.id,
         "workspace_id": row.workspace_id,

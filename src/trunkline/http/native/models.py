@@ -74,9 +74,9 @@ class CredentialsInput(BaseModel):
 
 
 class CredentialsShown(BaseModel):
-    """Ours: which way in is set up, and which of its values are stored; never a value."""
+    """Ours: which way in is set up, and which values are stored, for it and for webhooks; never a value."""
 
-    method: str
+    method: str | None
     configured: list[str]
 
 
