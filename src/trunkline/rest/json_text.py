@@ -1,5 +1,6 @@
-"""Compact JSON text of whatever an upstream sent, however odd. Reading JSON is not done here."""
+"""JSON that is odd: compact text of whatever an upstream sent, and a reader of what orjson refuses."""
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -49,6 +50,19 @@ def _inner(value: Any) -> Iterable[Any]:
 def clean_text(text: str) -> str:
     """Replace lone surrogates, which no encoding can carry, with U+FFFD."""
     return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def loose_json(body: bytes) -> Any:
+    """Read JSON that orjson refuses for its spelling: a byte order mark, UTF-16, NaN, a lone surrogate.
+
+    Raises:
+        ValueError: it is no JSON all the same, or nests too deep to be read.
+    """
+    try:
+        value = json.loads(body, parse_constant=lambda _: None)
+        return orjson.loads(clean_text(json.dumps(value, ensure_ascii=False)))
+    except RecursionError:
+        raise ValueError("nests too deep") from None
 
 
 def _pieces(value: Any) -> Iterator[str]:
