@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from trunkline import log
 from trunkline.context import App
-from trunkline.services import api_keys
+from trunkline.services import api_keys, routing
 
 _LOG = log.get("trunkline.jobs")
 
@@ -21,7 +21,10 @@ class Job(NamedTuple):
     """Which of the App's bells calls it before its time."""
 
 
-JOBS: tuple[Job, ...] = (Job("key_uses", api_keys.FLUSH_SECONDS, api_keys.flush_uses_due),)
+JOBS: tuple[Job, ...] = (
+    Job("key_uses", api_keys.FLUSH_SECONDS, api_keys.flush_uses_due),
+    Job("routing", 1.0, routing.route_due, "events"),
+)
 
 
 async def run_forever(app: App) -> None:
