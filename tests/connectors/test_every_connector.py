@@ -1,40 +1,17 @@
 """One suite for every manifest: what it says compiles, is complete, and asks and answers as its samples say."""
 
 import json
-import os
 import re
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
-import orjson
 import pytest
-from multidict import CIMultiDict, CIMultiDictProxy
+from connector_samples import MANIFESTS, SAMPLES, assert_sent, call, sample_of
 
-from trunkline.catalog import strict_yaml
-from trunkline.catalog.configure import (
-    check_config,
-    check_credentials,
-    effective_auth,
-    render_base_url,
-    with_defaults,
-)
+from trunkline.catalog.configure import check_config, check_credentials, effective_auth
 from trunkline.catalog.depth import depth
-from trunkline.catalog.load import load_manifest
 from trunkline.catalog.manifest import Paging, credential_fields
-from trunkline.catalog.registry import BUILT_IN
 from trunkline.catalog.template import CHILD, CURSOR, Template
-from trunkline.clock import ManualClock
-from trunkline.egress import Reply
-from trunkline.rest.caller import RestCaller, Target, compile_endpoint
 from trunkline.rest.paging import answer_of
-from trunkline.settings import Settings
 
-FOLDER = Path(os.environ.get("CONNECTORS_UNDER_TEST", BUILT_IN))
-"""A folder of your own connectors is held to the same suite: CONNECTORS_UNDER_TEST=dir pytest tests/connectors"""
-MANIFESTS = {path.stem: load_manifest(path) for path in sorted(FOLDER.glob("*.yaml"))}
-SAMPLES = {
-    path.stem: strict_yaml.read(path.read_bytes()) for path in sorted((FOLDER / "samples").glob("*.yaml"))
-}
 ENDPOINTS = [
     pytest.param(manifest, endpoint, id=f"{manifest.id}-{endpoint.name}")
     for manifest in MANIFESTS.values()
@@ -44,50 +21,12 @@ EACH = pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=list(MANIFEST
 EACH_ENDPOINT = pytest.mark.parametrize(("manifest", "endpoint"), ENDPOINTS)
 
 
-class OneAnswer:
-    """Egress that sends nothing: remembers the request and gives the sample's answer."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.sent = []
-
-    async def request(self, method, url, *, headers=None, body=None, limits=None, follow_redirects=False):
-        self.sent.append((method, url, CIMultiDict(headers or {}), body))
-        body = self.answer.get("body")
-        given = {"Content-Type": "application/json", **self.answer.get("headers", {})}
-        raw = b"" if "body" not in self.answer else orjson.dumps(body)
-        return Reply(self.answer["status"], CIMultiDictProxy(CIMultiDict(given)), raw, url, 1.0, 0)
-
-
-def sample_of(manifest):
-    return SAMPLES[manifest.id].value
-
-
-def target_of(manifest):
-    sample = sample_of(manifest)
-    config = with_defaults(manifest, sample["config"])
-    auth = effective_auth(manifest, sample["auth"], config)
-    base_url = render_base_url(manifest, config)
-    return Target("workspace", "integration", manifest.name, base_url, auth, config, manifest)
-
-
-async def call(manifest, name, params, answer):
-    egress = OneAnswer(answer)
-    caller = RestCaller(egress, ManualClock(), Settings())
-    endpoint = compile_endpoint(manifest.endpoints[name], manifest)
-    trace = await caller.call(target_of(manifest), endpoint, params, sample_of(manifest)["credentials"])
-    await caller.close()
-    assert len(egress.sent) == 1, trace.error
-    return endpoint, trace, egress.sent[0]
-
-
 @EACH
 def test_it_tells_what_it_is(manifest):
     assert manifest.description
     assert manifest.docs_url
     assert manifest.category
-    assert manifest.auth
-    assert manifest.errors
+    assert (manifest.auth and manifest.errors) or (manifest.webhook and not manifest.base_url)
 
 
 @EACH
@@ -100,7 +39,8 @@ def test_a_connector_with_endpoints_can_be_tested_and_knows_its_rate_limit(manif
 def test_its_samples_are_well_written_and_name_only_what_it_has(manifest):
     assert SAMPLES[manifest.id].flaws == []
     sample = sample_of(manifest)
-    assert set(sample) <= {"config", "auth", "credentials", "refused", "endpoints"}
+    known = {"config", "auth", "credentials", "refused", "endpoints", "webhooks", "notify"}
+    assert set(sample) <= known
     assert set(sample["endpoints"]) == set(manifest.endpoints)
     assert check_config(manifest, sample["config"]) == []
     auth = effective_auth(manifest, sample["auth"], sample["config"])
@@ -132,22 +72,8 @@ def test_an_endpoint_is_described_for_people_and_agents(manifest, endpoint):
 @EACH_ENDPOINT
 async def test_an_endpoint_asks_exactly_what_its_sample_says(manifest, endpoint):
     sample = sample_of(manifest)["endpoints"][endpoint.name]
-    wanted = sample["request"]
-    _, _, (method, url, headers, body) = await call(
-        manifest, endpoint.name, sample.get("params", {}), sample["answer"]
-    )
-    address = wanted.get("url") or target_of(manifest).base_url + wanted["path"]
-    parts = urlsplit(url)
-    query = {
-        name: values[0] if len(values) == 1 else values for name, values in parse_qs(parts.query).items()
-    }
-    assert method == wanted.get("method", "GET")
-    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == address
-    assert query == wanted.get("query", {})
-    assert (None if body is None else json.loads(body)) == wanted.get("body")
-    for name, value in wanted.get("headers", {}).items():
-        assert headers[name] == value
-    assert not [name for name in wanted.get("without_headers", []) if name in headers]
+    _, _, sent = await call(manifest, endpoint.name, sample.get("params", {}), sample["answer"])
+    assert_sent(sent, sample["request"], manifest)
 
 
 @EACH_ENDPOINT
