@@ -4,7 +4,7 @@ A delivery is one event on one route. Its destination is where routes with the s
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from trunkline.catalog.manifest import Notify
 from trunkline.ids import new_id
 from trunkline.tables import Time, deliveries, destinations
+
+BURST_SECONDS = 0.2
+"""So much of a second's messages through one integration may leave at once."""
+
+
+IS_PENDING = deliveries.c.state == sa.literal_column("'pending'")  # literal, or no partial index is used
 
 
 class Planned(NamedTuple):
@@ -57,7 +63,7 @@ def plan(conn: Connection, workspace_id: str, planned: Sequence[Planned], now: d
     conn.execute(
         _insert(conn, deliveries).on_conflict_do_nothing(index_elements=["route_id", "event_id"]), rows
     )
-    call_up(conn, {item.destination_id for item in planned}, now)
+    call_up(conn, dict.fromkeys((item.destination_id for item in planned), now))
 
 
 _NOW: sa.BindParameter[datetime] = sa.bindparam("now", type_=Time)
@@ -69,12 +75,19 @@ _CALL_UP = (
 )
 
 
-def call_up(conn: Connection, destination_ids: Iterable[str], now: datetime) -> None:
-    """Give destinations for which something is due their turn: now, or when they may be sent to again."""
+def call_up(conn: Connection, turns: Mapping[str, datetime]) -> None:
+    """Give destinations their turn no later than told, but for those that may not be sent to before."""
     # In one order everywhere: transactions that lock several never wait for each other in a circle.
-    rows = [{"destination": each, "now": now} for each in sorted(destination_ids)]
+    rows = [{"destination": each, "now": turns[each]} for each in sorted(turns)]
     if rows:
         conn.execute(_CALL_UP, rows)
+
+
+def move(conn: Connection, route_id: str, old_id: str, new_id: str, now: datetime) -> None:
+    """Let what waits on a route go to its new destination, as when its target was changed."""
+    waiting = sa.and_(deliveries.c.destination_id == old_id, IS_PENDING, deliveries.c.route_id == route_id)
+    conn.execute(sa.update(deliveries).where(waiting).values(destination_id=new_id, due_at=now))
+    call_up(conn, {new_id: now})
 
 
 def ensure_destination(
@@ -97,7 +110,9 @@ def ensure_destination(
     pace_id = None
     if notify is not None and notify.per_second is not None:
         pace_id = integration_id or hashlib.sha256(f"{workspace_id}\0{connector}".encode()).hexdigest()
-        _put(conn, pace_id, workspace_id, "", 1 / notify.per_second, integration_id=integration_id)
+        # What a burst may take at once is taken from the second, so that no second has more than was said.
+        between = (1 + BURST_SECONDS) / notify.per_second
+        _put(conn, pace_id, workspace_id, "", between, integration_id=integration_id)
     between = notify.channel_seconds if notify is not None else 0.0
     _put(conn, destination_id, workspace_id, label, between, integration_id=integration_id, pace_id=pace_id)
 
@@ -118,3 +133,37 @@ def _put(
         },
     }
     conn.execute(statement.on_conflict_do_update(index_elements=["id"], set_={**given, **reset}))
+
+
+def cancel(conn: Connection, route_id: str, now: datetime) -> None:
+    """Give up what waits to be sent by a route that goes."""
+    conn.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.route_id == route_id, deliveries.c.state == "pending")
+        .values(state="cancelled", finished_at=now, last_error="The route was deleted.")
+    )
+
+
+def redirect(conn: Connection, route_id: str, destination_id: str, now: datetime) -> None:
+    """Move what waits to be sent by a route to another destination, which was made known before."""
+    moved = conn.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.route_id == route_id,
+            deliveries.c.state == "pending",
+            deliveries.c.destination_id != destination_id,
+        )
+        .values(destination_id=destination_id)
+    )
+    if moved.rowcount:
+        call_up(conn, {destination_id: now})
+
+
+def reopen(conn: Connection, destination_id: str, now: datetime) -> None:
+    """Forget what failed at a destination, and give it a turn."""
+    conn.execute(
+        sa.update(destinations)
+        .where(destinations.c.id == destination_id)
+        .values(failures=0, failing_since=None, disabled_at=None, open_at=None)
+    )
+    call_up(conn, {destination_id: now})
