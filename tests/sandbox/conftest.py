@@ -135,6 +135,12 @@ def pager(sandbox: Sandbox) -> Client:
     return Client(sandbox, headers, "/pagerduty")
 
 
+@pytest.fixture
+def linear(sandbox: Sandbox) -> Client:
+    ready = sandbox.ready(ORIGIN)["linear"]
+    return Client(sandbox, {"authorization": ready["api_key"]}, "/linear")
+
+
 LOG_HEADER = (
     "number,incident_state,active,reassignment_count,reopen_count,sys_mod_count,made_sla,caller_id,opened_by,"
     "opened_at,sys_created_by,sys_created_at,sys_updated_by,sys_updated_at,contact_type,location,category,"

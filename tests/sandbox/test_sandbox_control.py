@@ -3,6 +3,7 @@
 import pytest
 
 from trunkline.clock import ManualClock
+from trunkline.sandbox.app import FAKES
 
 TABLE = "/api/now/table/incident"
 
@@ -14,7 +15,9 @@ async def fault(control, **order) -> None:
 
 async def test_the_index_says_what_runs_where(control):
     answer = await control.get("")
-    assert answer.json["services"] == {"servicenow": "/servicenow", "pagerduty": "/pagerduty"}
+    assert answer.json["services"] == {name: f"/{name}" for name in FAKES}
+    assert {"servicenow", "pagerduty", "linear"} <= set(FAKES)
+    assert "Issue" in answer.json["webhooks"]["linear"]
     assert "replay" in answer.json["controls"]["servicenow"]
 
 
@@ -140,9 +143,9 @@ async def test_the_journal_keeps_the_latest_500(control, snow):
 
 async def test_a_path_of_no_fake_is_told_so(control):
     control.prefix = ""
-    answer = await control.get("/slack/api/chat.postMessage")
+    answer = await control.get("/nothing/api/chat.postMessage")
     assert answer.status == 404
-    assert answer.json["services"] == {"servicenow": "/servicenow", "pagerduty": "/pagerduty"}
+    assert answer.json["services"] == {name: f"/{name}" for name in FAKES}
 
 
 async def test_one_fake_alone_is_served_at_the_root(make_sandbox, snow_of):

@@ -11,6 +11,7 @@ from trunkline.clock import Clock
 from trunkline.sandbox.control import ControlApi
 from trunkline.sandbox.faults import Failing, FaultBook
 from trunkline.sandbox.journal import BODY_KEPT, Entry, Journal
+from trunkline.sandbox.linear import Linear
 from trunkline.sandbox.options import SandboxOptions
 from trunkline.sandbox.pagerduty import PagerDuty
 from trunkline.sandbox.service import Service, build_service_app, json_response
@@ -19,6 +20,7 @@ from trunkline.sandbox.servicenow import ServiceNow
 FAKES: dict[str, Callable[[SandboxOptions], Service]] = {
     ServiceNow.name: ServiceNow,
     PagerDuty.name: PagerDuty,
+    Linear.name: Linear,
 }
 
 

@@ -36,6 +36,8 @@ class SandboxOptions:
     servicenow_invalid_query_returns_no_rows: bool = False
     pagerduty_page_cap: int = 100
     pagerduty_minute_limit: int | None = None
+    request_limits: Mapping[str, int] = field(default_factory=dict)
+    """Requests that a fake takes in its window, by fake, instead of as many as the real service."""
 
     def check(self, services: Mapping[str, object]) -> None:
         """Refuse what cannot be served, naming the option (raises Invalid)."""
@@ -50,6 +52,8 @@ class SandboxOptions:
             _check_range(name, getattr(self, name), 1, 1_000_000_000)
         _check_range("pagerduty_page_cap", self.pagerduty_page_cap, 1, 100)
         _check_range("pagerduty_minute_limit", self.pagerduty_minute_limit, 1, 1_000_000_000)
+        for name, limit in self.request_limits.items():
+            _check_range(f"request_limits.{name}", limit, 1, 1_000_000_000)
 
     def credential(self, service: str, name: str, make: Callable[[], str] | None = None) -> str:
         """Return the given credential, or a fresh one."""
