@@ -75,6 +75,7 @@ class ShortCache(Generic[K, V]):
 
     def clear(self) -> None:
         self._entries.clear()
+        self._loading.clear()
 
 
 class Bell:
@@ -150,9 +151,12 @@ class App:
     keys: ShortCache[bytes, Caller] = field(init=False)
     integrations: ShortCache[tuple[str, str], Any] = field(init=False)
     integration_totals: ShortCache[str, dict[Any, int]] = field(init=False)
+    hooks: ShortCache[bytes, Any] = field(init=False)
     matchers: ShortCache[str, Any] = field(init=False)
     key_uses: dict[str, datetime] = field(default_factory=dict)
     bells: Bells = field(default_factory=Bells)
+    intake: Any = None
+    """What waits for the inbox; made and used by `services/inbox.py` alone."""
     worker: str = field(default_factory=new_id)
     """This process, as claims name it."""
     stopping: bool = False
@@ -162,6 +166,7 @@ class App:
         self.keys = ShortCache(self.clock)
         self.integrations = ShortCache(self.clock)
         self.integration_totals = ShortCache(self.clock)
+        self.hooks = ShortCache(self.clock)
         self.matchers = ShortCache(self.clock, seconds=300.0, size=1000)  # each is compared before it is used
 
 

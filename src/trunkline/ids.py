@@ -51,14 +51,23 @@ def _base62(number: int, length: int) -> str:
     return "".join(reversed(digits))
 
 
+def _random_text() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+
+
 def _checksum(body: str) -> str:
     return _base62(zlib.crc32(body.encode()), _CHECKSUM_LENGTH)
 
 
 def new_api_key() -> str:
     """Return a fresh API key: `tl_`, 40 base-62 characters, and a CRC-32 checksum of 6."""
-    body = "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+    body = _random_text()
     return f"{KEY_PREFIX}{body}{_checksum(body)}"
+
+
+def new_hook_token() -> str:
+    """Return what makes a hook's address unguessable: 40 base-62 characters."""
+    return _random_text()
 
 
 def is_api_key(text: str) -> bool:

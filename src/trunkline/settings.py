@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from trunkline.errors import FieldError, Invalid
 
@@ -34,6 +35,9 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", "address to listen on; beyond loopback a master key must be given")
     port: int = _setting(8700, "port to listen on; 0 picks a free one")
+    public_url: str = _setting(
+        "", "address under which the outside reaches the hub, for the addresses it hands out"
+    )
     egress_allow: str = _setting(
         "",
         "hosts, host:port pairs and networks that calls may reach although private; plain http only there",
@@ -145,6 +149,8 @@ def _cast(item: Field[Any], raw: str) -> Any:
     if isinstance(item.default, Path) or item.default is None:
         return Path(raw)
     if isinstance(item.default, str):
+        if item.name == "public_url":
+            return _url(raw)
         allowed = item.metadata["one_of"]
         if allowed and raw.lower() not in allowed:
             raise ValueError(f"must be one of {', '.join(allowed)}")
@@ -154,6 +160,13 @@ def _cast(item: Field[Any], raw: str) -> Any:
             raise ValueError("must be true or false")
         return _SWITCH[raw.lower()]
     return _number(raw, int if isinstance(item.default, int) else float, may_be_zero=item.name == "port")
+
+
+def _url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) address without query, such as https://hub.example.com")
+    return raw.rstrip("/")
 
 
 def _number(raw: str, kind: type[int] | type[float], *, may_be_zero: bool) -> float:

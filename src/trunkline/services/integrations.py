@@ -21,7 +21,7 @@ from trunkline.errors import Conflict, Forbidden, Invalid, NotFound
 from trunkline.ids import new_id
 from trunkline.services import drafts, permissions
 from trunkline.services.drafts import Credentials, Draft
-from trunkline.tables import integrations
+from trunkline.tables import hooks, integrations
 
 _SORTABLE = ("name", "display_name", "created_at", "updated_at")
 _SORT = re.compile(rf" *([+-]?)({'|'.join(_SORTABLE)}) *")
@@ -391,7 +391,7 @@ def _changeable(row: Any) -> Any:
 
 
 async def delete(ctx: Context, integration_id: str) -> None:
-    """Remove an integration and its secrets.
+    """Remove an integration, its secrets and its hooks.
 
     Raises:
         NotFound
@@ -400,8 +400,11 @@ async def delete(ctx: Context, integration_id: str) -> None:
 
     def write(conn: Connection) -> None:
         query = sa.select(integrations.c.builtin).where(_by_id(ctx, integration_id))
-        _changeable(conn.execute(query).one_or_none())
-        vault.forget(conn, ctx.workspace_id, integration_id)
+        _changeable(conn.execute(query.with_for_update()).one_or_none())
+        own = sa.and_(hooks.c.workspace_id == ctx.workspace_id, hooks.c.integration_id == integration_id)
+        for owner_id in (integration_id, *conn.scalars(sa.select(hooks.c.id).where(own))):
+            vault.forget(conn, ctx.workspace_id, owner_id)
+        conn.execute(sa.delete(hooks).where(own))
         conn.execute(sa.delete(integrations).where(_by_id(ctx, integration_id)))
 
     await ctx.app.db.write(write)
@@ -411,6 +414,7 @@ async def delete(ctx: Context, integration_id: str) -> None:
 def forget(ctx: Context, integration_id: str) -> None:
     """Drop what this process remembers of an integration."""
     ctx.app.integrations.drop((ctx.workspace_id, integration_id))
+    ctx.app.hooks.clear()
     ctx.app.integration_totals.drop(ctx.workspace_id)
     ctx.app.rest.forget(integration_id)
 

@@ -17,7 +17,7 @@ from trunkline.http.native.models import (
 )
 from trunkline.http.native.paging import page_of
 from trunkline.http.native.route import Call, NativeRoute, operation
-from trunkline.services import integrations
+from trunkline.services import hooks, integrations
 from trunkline.services.drafts import Credentials, Draft
 from trunkline.services.integrations import Change, Filter, Integration
 
@@ -86,7 +86,7 @@ async def list_integrations(
 async def create_integration(
     call: Call, workspace_id: UUID, body: CreateIntegrationRequest
 ) -> dict[str, Any]:
-    """Create an integration, with endpoints of its own or from a connector."""
+    """Create an integration, with endpoints of its own or from a connector; with an address, if that has webhooks."""
     draft = Draft(
         name=body.name,
         display_name=body.display_name,
@@ -98,7 +98,10 @@ async def create_integration(
         endpoints=body.endpoints,
         enabled=body.enabled,
     )
-    return to_wire(await integrations.create(call, draft))
+    made = await integrations.create(call, draft)
+    if made.connector is not None:
+        await hooks.ensure(call, made.id)
+    return to_wire(made)
 
 
 def _credentials(given: CredentialsInput | None) -> Credentials | None:
