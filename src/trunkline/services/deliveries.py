@@ -144,21 +144,6 @@ def cancel(conn: Connection, route_id: str, now: datetime) -> None:
     )
 
 
-def redirect(conn: Connection, route_id: str, destination_id: str, now: datetime) -> None:
-    """Move what waits to be sent by a route to another destination, which was made known before."""
-    moved = conn.execute(
-        sa.update(deliveries)
-        .where(
-            deliveries.c.route_id == route_id,
-            deliveries.c.state == "pending",
-            deliveries.c.destination_id != destination_id,
-        )
-        .values(destination_id=destination_id)
-    )
-    if moved.rowcount:
-        call_up(conn, {destination_id: now})
-
-
 def reopen(conn: Connection, destination_id: str, now: datetime) -> None:
     """Forget what failed at a destination, and give it a turn."""
     conn.execute(

@@ -234,7 +234,8 @@ async def update(ctx: Context, route_id: str, change: Change) -> Made:
         gets_secret = secret is not None and not had_secret
         if checked is not None:
             _ensure_destination(conn, after.destination_id, ctx.workspace_id, checked)
-            deliveries.redirect(conn, route_id, after.destination_id, ctx.now)
+            if after.destination_id != before.destination_id:
+                deliveries.move(conn, route_id, before.destination_id, after.destination_id, ctx.now)
             if gets_secret:
                 vault.store(conn, sealed)
             elif had_secret and not checked.is_signed:

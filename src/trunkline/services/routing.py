@@ -250,7 +250,8 @@ def _plan(conn: Connection, step: _Step, planned: Sequence[Planned], now: dateti
     if conn.execute(_ADVANCE, to).rowcount != 1:
         return False
     if planned:
-        live = dict(conn.execute(_LIVE, {"ids": sorted({item.route_id for item in planned})}).tuples().all())
+        ids = sorted({item.route_id for item in planned})
+        live: dict[str, str] = {row.id: row.destination_id for row in conn.execute(_LIVE, {"ids": ids})}
         kept = [
             item._replace(destination_id=live[item.route_id]) for item in planned if item.route_id in live
         ]
