@@ -40,6 +40,21 @@ async def name_of(app: App, workspace_id: str) -> str:
     return await app.db.read(lambda conn: str(conn.scalar(query)))
 
 
+async def find_named(app: App, wanted: str) -> str | None:
+    """Return the id of the workspace of this id, or of this name when only one has it, in whatever case."""
+    if "\0" in wanted:  # one of our databases cannot even compare with it
+        return None
+    by_id = sa.select(workspaces.c.id).where(workspaces.c.id == wanted)
+    same = sa.func.lower(workspaces.c.name) == sa.func.lower(sa.bindparam("name", wanted))
+    by_name = sa.select(workspaces.c.id).where(same).limit(2)
+
+    def read(conn: Connection) -> str | None:
+        found = conn.scalars(by_id).all() or conn.scalars(by_name).all()
+        return found[0] if len(found) == 1 else None
+
+    return await app.db.read(read)
+
+
 async def rename(ctx: Context, name: str) -> dict[str, Any]:
     """Change the name of the caller's workspace."""
     change = sa.update(workspaces).where(workspaces.c.id == ctx.workspace_id).values(name=name)

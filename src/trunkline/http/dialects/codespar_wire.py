@@ -4,9 +4,12 @@ Its documents: docs/codespar.md.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+from trunkline.catalog.manifest import Manifest, credential_fields, webhook_fields
 from trunkline.errors import (
     Broken,
     Conflict,
@@ -24,6 +27,8 @@ from trunkline.errors import (
 from trunkline.http.dialects.dialect import NoSuchMethod
 from trunkline.http.wire import Answer, TooLarge, encode
 from trunkline.redact import redact_keys
+from trunkline.services.integrations import Integration
+from trunkline.services.routes import Route
 
 _MAX_TEXT = 2000
 
@@ -119,3 +124,200 @@ def utc(text: Any) -> Any:
     except OverflowError:
         return text
     return when.isoformat().replace("+00:00", "Z")
+
+
+def stamp(when: datetime | None) -> str | None:
+    """Write a time of ours, in whole seconds."""
+    return None if when is None else str(utc(when.replace(microsecond=0)))
+
+
+_TIMES = frozenset({"acknowledgedAt", "createdAt", "firstSeen", "lastSeen", "since", "until"})
+_NUMBERS = frozenset({"count", "userCount", "issueCount", "escalationLevel", "priority"})
+ONCALL = ("userId", "name", "email", "escalationLevel", "since", "until")
+INCIDENT = ("id", "title", "status", "urgency", "service", "createdAt", "assignee")
+ACKNOWLEDGED = ("id", "status", "acknowledgedAt")
+TEAM = ("id", "name", "key", "issueCount")
+ISSUE = ("id", "title", "status", "priority", "assignee", "labels", "createdAt")
+CREATED_ISSUE = ("id", "title", "status", "url")
+ERROR_ISSUE = (
+    *("id", "title", "culprit", "level", "count", "userCount"),
+    *("firstSeen", "lastSeen", "permalink"),
+)
+
+
+def show(record: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Spell a mapped record as this format does: these names, in this order; null for what is not there."""
+    given = {camel(key): value for key, value in record.items()} if isinstance(record, Mapping) else {}
+    return {name: _value(name, given.get(name)) for name in names}
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return utc(value)
+    if name in _NUMBERS and isinstance(value, str) and value.isdecimal():
+        return int(value[:18])  # one service counts in strings
+    if isinstance(value, Mapping):  # somebody without a name is nobody
+        return dict(value) if any(part is not None for part in value.values()) else None
+    return value
+
+
+def show_all(records: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Spell a list of records; what is no record is left out."""
+    found = records if isinstance(records, list) else []
+    return [show(record, names) for record in found if isinstance(record, Mapping)]
+
+
+def show_oncall(records: Any) -> dict[str, Any] | None:
+    """Choose whom to show of those on call: the page has one, so the lowest level's first. Null: nobody is."""
+    shown = show_all(records, ONCALL)
+    return min(shown, key=lambda person: person["escalationLevel"] or 0, default=None)
+
+
+STATUSES = ("triggered", "acknowledged", "resolved")
+
+
+def read_statuses(text: str) -> list[str]:
+    """Read a list separated by commas.
+
+    Raises:
+        Invalid: naming `status`.
+    """
+    found = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(found) <= set(STATUSES):
+        raise Invalid.field(("status",), f"must be one or more of {', '.join(STATUSES)}, separated by commas")
+    return found
+
+
+def show_status(connector: str, row: Integration | None) -> dict[str, Any]:
+    """Show whether a connector's integration is set up: it is once credentials are stored."""
+    is_configured = row is not None and bool(row.configured)
+    is_active = is_configured and row is not None and row.enabled
+    return {
+        "id": connector,
+        "configured": is_configured,
+        "status": "active" if is_active else "inactive",
+        # A choice: when a connection test last reached the service. Nothing is synced here as the page's word suggests.
+        "lastSync": stamp(row.last_tested_at) if row is not None and is_active else None,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A client's `config`, sorted by where its values belong; and how each was spelled there."""
+
+    config: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    spelled: dict[str, str] = field(default_factory=dict)
+
+    def name_again(self, error: Invalid) -> Invalid:
+        """Name the fields of an error as the client did; one that is missing, as the client would have."""
+        fields = []
+        for fault in error.fields:
+            name = str(fault.loc[-1])
+            spelled = self.spelled.get(name) or _SPELLED.get(name) or camel(name)
+            fields.append(FieldError(("config", spelled), fault.msg, fault.type))
+        return Invalid(error.message, fields)
+
+
+_KEYS = frozenset({"apiKey", "apiToken", "accessToken", "authToken", "botToken", "token"})
+_SIGNING = frozenset({"webhookSecret", "signingSecret"})
+_ALIASES = {"org": "organization"}
+_SPELLED = {"bearer_token": "authToken"}
+
+
+def read_config(manifest: Manifest, given: Mapping[str, str]) -> Config:
+    """Sort a client's `config` into a connector's config and secrets.
+
+    Names are the connector's in camelCase. Whatever a client calls its key is the connector's first credential, and its
+    webhook secret the connector's first. Other names are left out, as the product's own server does.
+    """
+    method = next(iter(manifest.auth.values()))
+    credentials = [entry.name for entry in credential_fields(method)]
+    hook_secrets = [entry.name for entry in webhook_fields(manifest.webhook)]
+    found = Config()
+    for key, text in given.items():
+        name = _ALIASES.get(key, snake(key))
+        if key in _KEYS and name not in credentials:
+            name = credentials[0]
+        if key in _SIGNING and name not in hook_secrets and hook_secrets:
+            name = hook_secrets[0]
+        if name in manifest.config:
+            found.config[name] = text
+        elif name in credentials or name in hook_secrets:
+            found.secrets[name] = text
+        found.spelled[name] = key
+    return found
+
+
+AlertType = Literal["deploy", "error", "incident", "all"]
+_PATTERNS: dict[str, tuple[str, ...]] = {
+    "deploy": ("deploy.*",),
+    "error": ("sentry.*",),
+    "incident": ("incident.*", "pagerduty.*"),
+}
+"""Which events an alert type of the product's own server stands for: a choice, as only its name is known."""
+_ALERTS = "codespar alerts: "
+DEFAULT_ORG = "default"
+
+
+def read_org(headers: Mapping[str, str]) -> str:
+    """Return the organisation that a request names, or `default`."""
+    text = headers.get("x-org-id", "").encode("latin-1").decode("utf-8", "replace")
+    return text.strip() or DEFAULT_ORG
+
+
+def patterns_of(alert_types: Sequence[str]) -> list[str]:
+    """Return the patterns of alert types. `all` are those of every type, not `*`: messages in channels are no alerts."""
+    wanted = _PATTERNS if "all" in alert_types else alert_types
+    return list(dict.fromkeys(pattern for name in wanted for pattern in _PATTERNS[name]))
+
+
+def alerts_name(channel: str) -> str:
+    """Name the routes that alert types were turned into."""
+    return (_ALERTS + channel)[:256]
+
+
+def sets_alerts(route: Route) -> bool:
+    """Tell whether a route was made of an alert type, and so is replaced by the next ones for its channel."""
+    return route.name.startswith(_ALERTS) and not route.conditions
+
+
+def is_channel_route(route: Route) -> bool:
+    """Tell whether a route is one that this format can show: messages into a channel."""
+    return route.target.get("type") == "notify"
+
+
+def show_route(route: Route) -> dict[str, Any]:
+    """Show a route into a channel."""
+    return {
+        "id": route.id,
+        "eventType": route.event_type,
+        "channel": route.target["connector"],
+        "channelId": route.target["channel"],
+        "projectId": route.project_id,
+        "enabled": route.enabled,
+    }
+
+
+def name_route_fields(error: Invalid, connector: str) -> Invalid:
+    """Name the fields of a route's error as this format does."""
+    names = {
+        "event_type": "eventType",
+        "channel": "channelId",
+        "project_id": "projectId",
+        "connector": connector,
+    }
+    fields = [
+        FieldError((names.get(str(fault.loc[-1]), str(fault.loc[-1])),), fault.msg, fault.type)
+        for fault in error.fields
+    ]
+    return Invalid(error.message, fields)
+
+
+def show_received(inbox_id: str, *, is_routed: bool) -> dict[str, Any]:
+    """Answer a webhook. Trunkline has no agents: what took the alert is named after the event, and null is nobody."""
+    return {
+        "received": True,
+        "routed": is_routed,
+        "agentId": f"agent-incident-{inbox_id[:4]}" if is_routed else None,
+    }

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -18,6 +18,7 @@ from trunkline.errors import FieldError, Forbidden, Invalid, NotFound, Trunkline
 from trunkline.http.wire import Answer, encode, parse_json, read_body, send_answer
 from trunkline.services import permissions
 
+T = TypeVar("T", bound=BaseModel)
 _MAX_FAULTS = 20
 _MAX_QUERY_FIELDS = 200
 
@@ -54,7 +55,7 @@ class Route:
     permission: str | None = None
     status: int = 200
     query: type[BaseModel] | None = None
-    body: Any = None
+    body: type[BaseModel] | None = None
     is_signed: bool = False
     """The request proves itself by a signature, not by a key."""
     pattern: re.Pattern[str] = field(init=False)
@@ -102,7 +103,7 @@ class Dialect:
         app: App = scope["trunkline"]
         headers = read_headers(scope)
         caller = await self.read_caller(app, scope, headers, route)
-        scope["workspace_id"] = caller.workspace_id
+        scope["workspace_id"] = caller.workspace_id or None
         context = Context(app, caller, scope["request_id"])
         need(context, route.permission)
         query = _query(route, scope["query_string"])
@@ -132,6 +133,12 @@ class Dialect:
         raise NotFound
 
 
+def nobody(workspace_id: str, role: str = "") -> Caller:
+    """Return a caller who shows no key: with a role's permissions, or with none."""
+    granted = permissions.effective(role, []) if role else frozenset[str]()
+    return Caller(workspace_id, "", "", None, None, role or "viewer", (), granted, None)
+
+
 def need(ctx: Context, permission: str | None) -> None:
     """Refuse a caller who lacks a permission.
 
@@ -143,14 +150,11 @@ def need(ctx: Context, permission: str | None) -> None:
 
 
 def read_headers(scope: Scope) -> dict[str, str]:
-    """Return the request's headers as texts, the first of each name; those that are not UTF-8 as Latin-1."""
+    """Return the request's headers by lower-case name, as latin-1 text; several of one name joined by commas."""
     headers: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        try:
-            text = value.decode()
-        except UnicodeDecodeError:
-            text = value.decode("latin-1")
-        headers.setdefault(name.decode("latin-1").lower(), text)
+    for raw, value in scope["headers"]:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
     return headers
 
 
@@ -161,13 +165,13 @@ def _query(route: Route, raw: bytes) -> Any:
     except ValueError:
         raise Invalid.field(("query",), f"has more than {_MAX_QUERY_FIELDS} parameters") from None
     given = _texts(dict(pairs), "query")
-    return given if route.query is None else _validate(TypeAdapter(route.query), given, strict=False)
+    return given if route.query is None else validate(route.query, given, strict=False)
 
 
 def _body(route: Route, body: bytes) -> Any:
     if route.body is None:
         return body
-    return _validate(TypeAdapter(route.body), parse_json(body), strict=True)
+    return validate(route.body, parse_json(body))
 
 
 def _texts(given: dict[str, str], place: str) -> dict[str, str]:
@@ -178,9 +182,14 @@ def _texts(given: dict[str, str], place: str) -> dict[str, str]:
     return given
 
 
-def _validate(adapter: TypeAdapter[Any], value: Any, *, strict: bool) -> Any:
+def validate(model: type[T], value: Any, *, strict: bool = True) -> T:
+    """Check a value against a model.
+
+    Raises:
+        Invalid: naming the fields at fault, never repeating a value.
+    """
     try:
-        return adapter.validate_python(value, strict=strict)
+        return TypeAdapter(model).validate_python(value, strict=strict)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_FAULTS]
     raise Invalid(fields=[FieldError(fault["loc"], fault["msg"], fault["type"]) for fault in faults])
