@@ -157,6 +157,8 @@ class App:
     bells: Bells = field(default_factory=Bells)
     intake: Any = None
     """What waits for the inbox; made and used by `services/inbox.py` alone."""
+    outbox: Any = None
+    """What is being sent; made and used by `services/sending.py` alone."""
     worker: str = field(default_factory=new_id)
     """This process, as claims name it."""
     stopping: bool = False
@@ -185,3 +187,8 @@ class Context:
     @property
     def now(self) -> datetime:
         return self.app.clock.now()
+
+
+def own_context(app: App, workspace_id: str) -> Context:
+    """Return the surroundings of what the hub does by itself in a workspace: no key speaks, nothing is permitted."""
+    return Context(app, Caller(workspace_id, "", "", None, None, "", (), frozenset(), None), "")
