@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trunkline.clock import Clock
 from trunkline.sandbox.control import ControlApi
+from trunkline.sandbox.discord import Discord
 from trunkline.sandbox.faults import Failing, FaultBook
 from trunkline.sandbox.journal import BODY_KEPT, Entry, Journal
 from trunkline.sandbox.linear import Linear
@@ -16,11 +17,18 @@ from trunkline.sandbox.options import SandboxOptions
 from trunkline.sandbox.pagerduty import PagerDuty
 from trunkline.sandbox.service import Service, build_service_app, json_response
 from trunkline.sandbox.servicenow import ServiceNow
+from trunkline.sandbox.slack import Slack
+from trunkline.sandbox.telegram import Telegram
+from trunkline.sandbox.whatsapp import WhatsApp
 
 FAKES: dict[str, Callable[[SandboxOptions], Service]] = {
     ServiceNow.name: ServiceNow,
     PagerDuty.name: PagerDuty,
     Linear.name: Linear,
+    Slack.name: Slack,
+    Discord.name: Discord,
+    Telegram.name: Telegram,
+    WhatsApp.name: WhatsApp,
 }
 
 
