@@ -61,6 +61,9 @@ class Settings:
     retry_budget_seconds: float = _setting(
         600.0, "all attempts together of a call that nobody waits for, waits included"
     )
+    event_retention_days: float = _setting(
+        30.0, "how long events, the requests they were read from, and finished deliveries are kept, in days"
+    )
     log_level: str = _setting(
         "info", "debug, info, warning or error", one_of=("debug", "info", "warning", "error")
     )

@@ -1,7 +1,10 @@
 """Speak HTTP to the application in this process: no socket, no server."""
 
+import asyncio
 import json
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +26,26 @@ class Reply:
         return self.body.decode()
 
 
+@dataclass
+class Incoming:
+    """A stream of server-sent events, as it comes."""
+
+    status: int
+    headers: dict[str, str]
+    _messages: "asyncio.Queue[dict[str, Any]]"
+    _frames: list[str] = field(default_factory=list)
+
+    async def next(self) -> dict[str, str] | None:
+        """Return the next block by its fields (a comment's is empty); None at the end."""
+        while not self._frames:
+            message = await asyncio.wait_for(self._messages.get(), 10)
+            if not message.get("more_body"):
+                return None
+            *self._frames, rest = message["body"].decode().split("\n\n")
+            assert rest == ""
+        return dict(line.split(": ", 1) for line in self._frames.pop(0).splitlines())
+
+
 @dataclass(frozen=True)
 class Client:
     """A caller with a key (or none), in its own workspace by default."""
@@ -36,28 +59,7 @@ class Client:
     ) -> Reply:
         """Send a request; `{ws}` in the path is the caller's workspace. `body` is JSON, `raw` is bytes."""
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        path = path.replace("{ws}", self.workspace_id)
-        target, _, query = path.partition("?")
-        sent = {
-            "content-type": "application/json",
-            **{name.replace("_", "-"): text for name, text in headers.items()},
-        }
-        if self.key is not None:
-            sent.setdefault("authorization", f"Bearer {self.key}")
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": unquote(target),
-            "raw_path": target.encode(),
-            "query_string": query.encode(),
-            "root_path": "",
-            "headers": [(name.encode(), text.encode("latin-1")) for name, text in sent.items()],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-        }
+        scope = self._scope(method, path, headers)
         messages: list[dict[str, Any]] = []
         pending = [{"type": "http.request", "body": content, "more_body": False}]
 
@@ -71,6 +73,48 @@ class Client:
         start = messages[0]
         content = b"".join(message.get("body", b"") for message in messages[1:])
         return Reply(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, content)
+
+    def _scope(self, method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
+        path = path.replace("{ws}", self.workspace_id)
+        target, _, query = path.partition("?")
+        sent = {
+            "content-type": "application/json",
+            **{name.replace("_", "-"): text for name, text in headers.items()},
+        }
+        if self.key is not None:
+            sent.setdefault("authorization", f"Bearer {self.key}")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(target),
+            "raw_path": target.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(name.encode(), text.encode("latin-1")) for name, text in sent.items()],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+
+    @asynccontextmanager
+    async def stream(self, path: str, **headers: str) -> AsyncIterator[Incoming]:
+        """Read a stream for as long as the block lasts, then leave."""
+        messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        left = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        serving = asyncio.create_task(self.hub(self._scope("GET", path, headers), receive, messages.put))
+        try:
+            start = await asyncio.wait_for(messages.get(), 10)
+            yield Incoming(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, messages)
+        finally:
+            left.set()
+            await serving
 
     async def get(self, path: str, **headers: str) -> Reply:
         return await self.send("GET", path, **headers)

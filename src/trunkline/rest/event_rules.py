@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from trunkline.catalog.manifest import EventRule, Manifest
-from trunkline.catalog.template import EVENT, MissingLookupError, Template
+from trunkline.catalog.template import EVENT, Template
 from trunkline.rest.json_text import depth_exceeds, loose_json
 from trunkline.rest.paths import Path
 

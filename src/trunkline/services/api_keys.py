@@ -246,6 +246,11 @@ def _find(conn: Connection, ctx: Context, key_id: str) -> dict[str, Any]:
     return plain(row)
 
 
+def changed_at(conn: Connection, credential_id: str) -> datetime | None:
+    """Tell when a key was changed last, None once it is revoked: for what goes on longer than a request."""
+    return conn.scalar(sa.select(api_keys.c.updated_at).where(api_keys.c.id == credential_id))
+
+
 async def flush_uses_due(app: App) -> int:
     """Write down when keys were last used; return how many. Batched: a use must not cost a write."""
     uses, app.key_uses = app.key_uses, {}

@@ -13,11 +13,12 @@ from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
 from fastapi import APIRouter, Security
-from fastapi.params import Query
+from fastapi.params import Header, Query
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from trunkline.context import App, Caller, Context
@@ -65,6 +66,8 @@ class Plan:
     path: tuple[tuple[str, bool], ...]
     query: tuple[str, TypeAdapter[Any]] | None
     body: tuple[str, TypeAdapter[Any]] | None
+    headers: tuple[tuple[str, TypeAdapter[Any]], ...] = ()
+    """Parameters that are `Header()`s; all of them may be absent."""
 
 
 def operation(
@@ -76,6 +79,7 @@ def operation(
     id: str,
     status: int = 200,
     returns: Any = None,
+    response_class: type[Response] = JSONResponse,
     errors: dict[int, str] | None = None,
     tag: str = "Integrations",
 ) -> Callable[[Handler], Handler]:
@@ -90,6 +94,7 @@ def operation(
             operation_id=id,
             status_code=status,
             response_model=returns,
+            response_class=response_class,
             tags=[tag],
             responses={code: {"description": text} for code, text in (described | (errors or {})).items()},
             openapi_extra={"x-permission": permission} if permission else None,
@@ -134,6 +139,9 @@ class NativeRoute(APIRoute):
         _check_access(plan, caller, arguments.get("workspace_id"))
         if plan.query is not None:
             arguments[plan.query[0]] = _query(plan.query[1], scope)
+        for name, adapter in plan.headers:
+            if (given := _header(scope, name)) is not None:
+                arguments[name] = _validate(adapter, given, "header", name)
         if plan.body is not None:
             value = parse_json(await read_body(scope, receive, app.settings.max_body_bytes))
             arguments[plan.body[0]] = _validate(plan.body[1], value, "body")
@@ -165,18 +173,31 @@ class RouteIndex:
 
 def _plan(route: APIRoute, permission: str | None) -> Plan:
     path: list[tuple[str, bool]] = []
+    headers: list[tuple[str, TypeAdapter[Any]]] = []
     query = body = None
     parameters = list(inspect.signature(route.endpoint).parameters.values())[1:]
     for parameter in parameters:
         if f"{{{parameter.name}}}" in route.path:
             path.append((parameter.name, parameter.annotation is UUID))
-        elif get_origin(parameter.annotation) is Annotated and any(
-            isinstance(part, Query) for part in get_args(parameter.annotation)
-        ):
+        elif _is(parameter, Header):
+            headers.append((parameter.name, TypeAdapter(parameter.annotation)))
+        elif _is(parameter, Query):
             query = (parameter.name, TypeAdapter(get_args(parameter.annotation)[0]))
         else:
             body = (parameter.name, TypeAdapter(parameter.annotation))
-    return Plan(route.endpoint, permission, route.status_code or 200, tuple(path), query, body)
+    status = route.status_code or 200
+    return Plan(route.endpoint, permission, status, tuple(path), query, body, tuple(headers))
+
+
+def _is(parameter: inspect.Parameter, kind: type) -> bool:
+    """Tell whether a parameter is annotated as a `Query()` or a `Header()`."""
+    is_annotated = get_origin(parameter.annotation) is Annotated
+    return is_annotated and any(isinstance(part, kind) for part in get_args(parameter.annotation))
+
+
+def _header(scope: Scope, name: str) -> str | None:
+    wanted = name.replace("_", "-").encode()
+    return next((value.decode("latin-1") for given, value in scope["headers"] if given == wanted), None)
 
 
 def _uuid(name: str, text: str, caller: Caller) -> str:
@@ -211,7 +232,7 @@ def _without_nul(text: str, *place: str) -> str:
     return text
 
 
-def _validate(adapter: TypeAdapter[Any], value: Any, place: str) -> Any:
+def _validate(adapter: TypeAdapter[Any], value: Any, place: str, *names: str) -> Any:
     strict = place == "body"  # JSON has types of its own; a query has only text
     try:
         return adapter.validate_python(value, strict=strict)
@@ -224,7 +245,7 @@ def _validate(adapter: TypeAdapter[Any], value: Any, place: str) -> Any:
             found = error
     if found.error_count() > _TOO_MANY_FAULTS:
         raise Invalid.field((place,), f"has {found.error_count()} faults")
-    raise from_pydantic(found, place) from None
+    raise from_pydantic(found, place, *names) from None
 
 
 def _beginning(value: Any) -> Any:
