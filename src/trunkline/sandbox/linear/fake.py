@@ -52,7 +52,7 @@ class Linear(Service):
     def ready(self, base_url: str) -> dict[str, str]:
         team = self.workspace.all("teams")[0]
         return {
-            "url": f"{base_url}/graphql",
+            "url": base_url,
             "api_key": self._key,
             "webhook_secret": self._secret,
             "team_id": team["id"],
