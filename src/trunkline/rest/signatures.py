@@ -24,7 +24,7 @@ REFUSED = "No such address, or the request does not prove where it comes from."
 MAX_SECRETS = 5
 """How many of the secrets in one stored value count: each costs a pass over the body."""
 _SIGNED = re.compile(r"\{(body|timestamp)\}")
-_HEADER_LOOKUP = re.compile(r"(?<![\w.-])header\.[\w-]+")
+_HEADER_LOOKUP = re.compile(r"(?<![\w.-])header\.([\w-]+)")
 
 Reply = str | dict[str, Any]
 """The answer to a challenge: a text, or an object to be written as JSON."""
@@ -149,16 +149,12 @@ def refusal(body: bytes) -> Unauthenticated:
 
 
 def headers_in(value: Any) -> set[str]:
-    """Name the headers, in lower case, that the look-ups anywhere in a JSON value ask for."""
-    text = orjson.dumps(value).decode()
-    return {found.removeprefix("header.").lower() for found in _HEADER_LOOKUP.findall(text)}
+    """Name the headers that the look-ups anywhere in a JSON value ask for."""
+    return set(_HEADER_LOOKUP.findall(orjson.dumps(value).decode()))
 
 
 def _template(text: str | None) -> Template | None:
-    if not text:
-        return None
-    lowered = _HEADER_LOOKUP.sub(lambda found: found[0].lower(), text)
-    return Template.compile(lowered, namespaces=REQUEST)
+    return Template.compile(text, namespaces=REQUEST) if text else None
 
 
 def _compile_way(verify: Verify, config: Mapping[str, str]) -> Way:
