@@ -7,10 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from bench import calls, listing, pages, startup, writes
+from bench import calls, listing, pages, routing, startup, writes
 
 _NOT_QUICK = {"pages"}
-_ALL = {module.__name__.rpartition(".")[2]: module for module in (calls, writes, listing, startup, pages)}
+_ALL = {
+    module.__name__.rpartition(".")[2]: module for module in (calls, writes, listing, startup, pages, routing)
+}
 
 
 def main() -> int:

@@ -140,6 +140,13 @@ def cancel(conn: Connection, route_id: str, now: datetime) -> None:
     )
 
 
+def move(conn: Connection, route_id: str, old_id: str, new_id: str, now: datetime) -> None:
+    """Let what waits on a route go to its new destination, as when its target was changed."""
+    waiting = sa.and_(deliveries.c.destination_id == old_id, IS_PENDING, deliveries.c.route_id == route_id)
+    conn.execute(sa.update(deliveries).where(waiting).values(destination_id=new_id, due_at=now))
+    call_up(conn, {new_id: now})
+
+
 def reopen(conn: Connection, destination_id: str, now: datetime) -> None:
     """Forget what failed at a destination, and give it a turn."""
     conn.execute(

@@ -18,7 +18,7 @@ MAX_CHOICES = 100
 OWN_TYPES = "delivery."
 """What tells of deliveries goes only where somebody asked for it by name: else a failing route would feed itself."""
 
-_MOST_TYPES = 1000
+_MOST_PLANS = 5_000
 T = TypeVar("T")
 Key = tuple[type, Any]
 
@@ -274,26 +274,47 @@ class _Bucket(Generic[T]):
         return [*self.always, *found.values()]
 
 
-Buckets = dict[str | None, _Bucket[T]]
+class _Shelf(Generic[T]):
+    """The rules of one project, or of none, by how their patterns begin."""
+
+    def __init__(self) -> None:
+        self._exact: defaultdict[str, list[Rule[T]]] = defaultdict(list)
+        self._wild: defaultdict[str, list[Rule[T]]] = defaultdict(list)
+        self._lengths: list[int] = []
+        self.of_all: _Bucket[T] = _Bucket()
+
+    def add(self, rule: Rule[T]) -> None:
+        first = rule.pattern.pieces[0]
+        if rule.pattern.text == "*":
+            self.of_all.add(rule.item, rule.conditions)
+        elif len(rule.pattern.pieces) == 1:
+            self._exact[first].append(rule)
+        else:
+            self._wild[first].append(rule)
+            self._lengths = sorted({len(prefix) for prefix in self._wild})
+
+    def plan(self, type: str) -> _Bucket[T]:
+        """Gather what fits a type, but for the rules that fit every type."""
+        bucket: _Bucket[T] = _Bucket()
+        for rule in self._exact.get(type, ()):
+            bucket.add(rule.item, rule.conditions)
+        for length in self._lengths:
+            for rule in self._wild.get(type[:length], ()):
+                if rule.pattern.matches(type):
+                    bucket.add(rule.item, rule.conditions)
+        return bucket
 
 
 class Matcher(Generic[T]):
     """Many rules, compiled once. What fits a type is remembered, so that patterns are tried once for each type."""
 
     def __init__(self, rules: Iterable[Rule[T]]) -> None:
-        self._exact: defaultdict[str, list[Rule[T]]] = defaultdict(list)
-        self._wild: defaultdict[str, list[Rule[T]]] = defaultdict(list)
-        self._of_all: defaultdict[str | None, _Bucket[T]] = defaultdict(_Bucket)
+        self._shelves: dict[str | None, _Shelf[T]] = {}
         self._same: dict[Any, Condition] = {}
-        for given in rules:
-            rule = replace(given, conditions=self._sorted(given.conditions))
-            if rule.pattern.text == "*":
-                self._of_all[rule.project].add(rule.item, rule.conditions)
-            else:
-                is_exact = len(rule.pattern.pieces) == 1
-                (self._exact if is_exact else self._wild)[rule.pattern.pieces[0]].append(rule)
-        self._lengths = sorted({len(prefix) for prefix in self._wild})
-        self._types: dict[str, Buckets[T]] = {}
+        self._plans: dict[tuple[str, str | None], _Bucket[T]] = {}
+        for rule in rules:
+            shelf = self._shelves.setdefault(rule.project, _Shelf())
+            shelf.add(replace(rule, conditions=self._sorted(rule.conditions)))
 
     def _sorted(self, conditions: Rest) -> Rest:
         """Put the most selective first, and take those that say the same as one: it is judged once an event."""
@@ -302,7 +323,7 @@ class Matcher(Generic[T]):
 
     def __bool__(self) -> bool:
         """Tell whether there is any rule."""
-        return bool(self._exact or self._wild or self._of_all)
+        return bool(self._shelves)
 
     def looks_closer(self, type: str, project: str | None) -> bool:
         """Tell whether the event itself is needed, and not only its type and project."""
@@ -321,22 +342,19 @@ class Matcher(Generic[T]):
         return found
 
     def _buckets(self, type: str, project: str | None) -> list[_Bucket[T]]:
-        buckets = self._types.get(type)
-        if buckets is None:
-            if len(self._types) >= _MOST_TYPES:
-                self._types.clear()
-            buckets = self._types[type] = self._plan(type)
-        sets = [buckets] if type.startswith(OWN_TYPES) else [buckets, self._of_all]
-        names = (None,) if project is None else (None, project)
-        return [one[name] for one in sets for name in names if name in one]
-
-    def _plan(self, type: str) -> Buckets[T]:
-        buckets: Buckets[T] = {}
-        prefixes = (type[:length] for length in self._lengths if length <= len(type))
-        wild = (rule for prefix in prefixes for rule in self._wild.get(prefix, ()))
-        for rule in [*self._exact.get(type, ()), *wild]:
-            if rule.pattern.matches(type):
-                buckets.setdefault(rule.project, _Bucket()).add(rule.item, rule.conditions)
+        buckets = []
+        for name in (None,) if project is None else (None, project):
+            shelf = self._shelves.get(name)
+            if shelf is None:
+                continue
+            bucket = self._plans.get((type, name))
+            if bucket is None:
+                if len(self._plans) >= _MOST_PLANS:
+                    self._plans.clear()
+                bucket = self._plans[type, name] = shelf.plan(type)
+            buckets.append(bucket)
+            if not type.startswith(OWN_TYPES):
+                buckets.append(shelf.of_all)
         return buckets
 
 
