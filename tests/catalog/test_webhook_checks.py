@@ -75,6 +75,14 @@ def test_the_types_of_events_are_listed_with_a_star_for_what_the_webhook_tells()
     assert event_types(parse_manifest(GOOD.encode(), "acme")) == ["acme.item", "acme.*"]
 
 
+def test_a_type_is_written_out_for_the_values_that_when_allows():
+    rule = '  - {when: {payload.do: [made, gone]}, type: "acme.thing_{payload.do|done}"}\n  - type: "acme.{payload.type}"'
+    text = GOOD.replace('  - type: "acme.{payload.type}"', rule)
+    text += '  done: {made: created, "*": changed}\n'
+    kinds = event_types(parse_manifest(text.encode(), "acme"))
+    assert kinds == ["acme.item", "acme.thing_created", "acme.thing_changed", "acme.*"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [

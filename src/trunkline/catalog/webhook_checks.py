@@ -7,7 +7,7 @@ from typing import Any
 from trunkline.catalog.lookup_checks import Finding, lookups_of, properties, required
 from trunkline.catalog.manifest import Challenge, EventRule, Manifest, Notify, Verify, Webhook, Window
 from trunkline.catalog.strict_yaml import Loc
-from trunkline.catalog.template import Lookup, TemplateError, parse_lookups
+from trunkline.catalog.template import ANY, Lookup, TemplateError, parse_lookups
 from trunkline.catalog.vocabulary import did_you_mean
 
 _SIGNATURE = frozenset({"prefix", "signed", "timestamp", "tolerance_seconds"})
@@ -29,6 +29,7 @@ SOMETIMES = ("severity", "project", "subject", "url")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+", re.ASCII)
+_LOOKUP = re.compile(r"\{[^{}]*\}")
 _TIMES = ("{header.", "{payload.")
 
 
@@ -138,7 +139,7 @@ def _rule(loc: Loc, manifest: Manifest, rule: EventRule) -> Iterator[Finding]:
 
 def _flat(text: str) -> str:
     """Put an `x` for each look-up."""
-    return re.sub(r"\{[^{}]*\}", "x", text)
+    return _LOOKUP.sub("x", text)
 
 
 def _known(loc: Loc, manifest: Manifest, text: str | None, known: tuple[str, ...]) -> Iterator[Finding]:
@@ -224,5 +225,18 @@ def _all_lookups(value: Any) -> list[Lookup]:
 
 def event_types(manifest: Manifest) -> list[str]:
     """List the types of events a connector makes, `*` standing for what only the webhook tells."""
-    kinds = [re.sub(r"\{[^{}]*\}", "*", rule.type) for rule in manifest.events]
-    return list(dict.fromkeys(kinds))
+    return list(dict.fromkeys(kind for rule in manifest.events for kind in _types_of(manifest, rule)))
+
+
+def _types_of(manifest: Manifest, rule: EventRule) -> Iterator[str]:
+    """Write a type out for each of the values that `when` allows what it looks up."""
+    found = _lookups(rule.type)
+    wanted = rule.when.get(found[0].name) if len(found) == 1 else None
+    values = wanted if isinstance(wanted, list) else [wanted]
+    table = manifest.maps.get(found[0].table or "") if found else None
+    if table is not None:
+        values = [table.get(str(value), table.get(ANY)) for value in values]
+    if not found or not all(isinstance(value, str) and value != ANY for value in values):
+        values = [ANY]
+    for value in values:
+        yield _LOOKUP.sub(str(value), rule.type)
