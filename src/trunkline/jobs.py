@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from trunkline import log
 from trunkline.context import App
-from trunkline.services import api_keys, routing
+from trunkline.services import api_keys, ingest, retention, routing, sending
 
 _LOG = log.get("trunkline.jobs")
 
@@ -19,11 +19,16 @@ class Job(NamedTuple):
     run: Callable[[App], Awaitable[object]]
     bell: str | None = None
     """Which of the App's bells calls it before its time."""
+    stop: Callable[[App], Awaitable[object]] | None = None
+    """What is run at a stop instead."""
 
 
 JOBS: tuple[Job, ...] = (
     Job("key_uses", api_keys.FLUSH_SECONDS, api_keys.flush_uses_due),
+    Job("inbox", 1.0, ingest.read_due, "inbox"),
     Job("routing", 1.0, routing.route_due, "events"),
+    Job("sending", 1.0, sending.send_due, "deliveries", sending.stop),
+    Job("retention", retention.EVERY_SECONDS, retention.prune_due),
 )
 
 
@@ -58,5 +63,7 @@ async def guarded(app: App, job: Job) -> object:
 async def finish(app: App) -> None:
     """Run what must not be lost at a stop."""
     for job in JOBS:
-        if job.bell is None:
+        if job.stop is not None:
+            await guarded(app, job._replace(run=job.stop))
+        elif job.bell is None:
             await guarded(app, job)

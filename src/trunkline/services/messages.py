@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from trunkline.catalog.manifest import Notify
 from trunkline.services.events import Event
@@ -11,6 +10,7 @@ from trunkline.services.events import Event
 _MORE = "…"
 # Written as %XX these mean something else in an address; every other sign means the same.
 _MEANINGFUL = frozenset("%&=#?/:;+@,!$'()")
+_SCHEME_LENGTH = len("https://")
 _ADDRESS = re.compile(r"https?://[^\s\x00-\x20\x7f]{1,2000}", re.IGNORECASE)
 
 
@@ -60,11 +60,12 @@ def _link(url: str | None, escape: Mapping[str, str]) -> str:
     """Write the address so that it stays one, and writes no markup either."""
     if url is None or not _ADDRESS.fullmatch(url):
         return ""
-    plain = "".join(
-        quote(unit, safe="") if unit in escape and len(unit) == 1 and unit not in _MEANINGFUL else unit
-        for unit in url
+    host_ends = next((at for at, sign in enumerate(url) if at > _SCHEME_LENGTH and sign in "/?#"), len(url))
+    path = "".join(
+        f"%{ord(sign):02X}" if sign in escape and sign.isascii() and sign not in _MEANINGFUL else sign
+        for sign in url[host_ends:]
     )
-    return _escaped("\n" + plain, escape)
+    return _escaped("\n" + url[:host_ends] + path, escape)
 
 
 def _escaped(plain: str, escape: Mapping[str, str]) -> str:
