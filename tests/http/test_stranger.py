@@ -25,6 +25,8 @@ BODIES: dict[str, Any] = {
     "update-workspace": {"name": "Mine"},
     "add-person": {"email": "c@example.com", "name": "Charlie", "role": "owner"},
     "update-person": {"role": "owner"},
+    "create-route": {"event_type": "*", "target": {"type": "webhook", "url": "https://theft.example"}},
+    "update-route": {"target": {"type": "webhook", "url": "https://theft.example"}},
 }
 
 
@@ -36,8 +38,11 @@ async def _things(alice: Client, endpoint) -> dict[str, str]:
     integration = await alice.integration(endpoints=[endpoint()])
     key = (await alice.post("/v1/{ws}/api-keys", {"duration_days": 9})).json
     person = (await alice.post("/v1/{ws}/people", {"email": "bob@example.com", "name": "Bob"})).json
+    target = {"type": "webhook", "url": "https://hooks.example"}
+    route = (await alice.post("/v1/{ws}/routes", {"event_type": "*", "target": target})).json
     return {
         "workspace_id": alice.workspace_id,
+        "route_id": route["id"],
         "integration_id": integration["id"],
         "endpoint_name": "things",
         "key_id": key["key_id"],
