@@ -141,6 +141,12 @@ def linear(sandbox: Sandbox) -> Client:
     return Client(sandbox, {"authorization": ready["api_key"]}, "/linear")
 
 
+@pytest.fixture
+def anonymous(sandbox: Sandbox) -> Client:
+    """Ask any fake, with no credentials but those that the test sends."""
+    return Client(sandbox)
+
+
 LOG_HEADER = (
     "number,incident_state,active,reassignment_count,reopen_count,sys_mod_count,made_sla,caller_id,opened_by,"
     "opened_at,sys_created_by,sys_created_at,sys_updated_by,sys_updated_at,contact_type,location,category,"

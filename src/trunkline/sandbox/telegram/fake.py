@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from trunkline.errors import Invalid
 from trunkline.sandbox.limits import SteadyRate
 from trunkline.sandbox.options import SandboxOptions
 from trunkline.sandbox.service import (
@@ -90,7 +91,7 @@ class Telegram(Service):
         return json_response(body, refused.status, refused.headers)
 
     def controls(self) -> dict[str, Control]:
-        return {"message": self._say, "leave": self._leave}
+        return {"message": self._say, "chat": self._add_chat, "leave": self._leave}
 
     def webhooks(self) -> dict[str, Build]:
         return {kind: partial(self._send, kind) for kind in KINDS}
@@ -249,6 +250,14 @@ class Telegram(Service):
         made = self._update("message", order, self._clock.now())
         self._updates.append(made)
         return made
+
+    def _add_chat(self, order: Args) -> dict[str, Any]:
+        """Put the bot into another chat: `chat_id`, `type` (private)."""
+        chat_id = order.get("chat_id")
+        if not isinstance(chat_id, int):
+            raise Invalid.field(("chat_id",), "must be a whole number")
+        self._chats.append({"id": chat_id, "type": str(order.get("type", "private")), "title": "New"})
+        return self._chats[-1]
 
     def _leave(self, order: Args) -> dict[str, Any]:
         """Put the bot out of a chat: whoever is alone with it blocks it, a group throws it out."""
