@@ -186,6 +186,16 @@ async def test_large_requests_are_read_a_few_at_a_time(tickets: Tickets, monkeyp
     assert (len(await tickets.reads()), parts) == (5, [2, 2, 1])
 
 
+async def test_large_requests_do_not_fill_the_memory(app: App, tickets: Tickets):
+    other = await _tickets(app, "two")
+    for _ in range(6):
+        await tickets.sends({"kind": "big", "fill": "x" * 100_000})
+        await other.sends({"kind": "small"})
+    found = await app.db.read(partial(inbox.waiting, limit=50, most_bytes=300_000))
+    sources = [row.integration_id for row in found]
+    assert (sources.count(other.id), sources.count(tickets.id)) == (6, 2 if sources[0] == tickets.id else 3)
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [

@@ -25,6 +25,9 @@ from trunkline.tables import inbox
 MOST_WAITING = 5_000
 MOST_BYTES = 64 * 1024 * 1024
 """What may wait in memory for its commit; beyond either, the service is told to come back."""
+MOST_READ = 8 * 1024 * 1024
+"""Bytes of bodies that are read at a time."""
+_STREAMED = {"stream_results": True, "max_row_buffer": 50}  # else the driver would fetch all of it
 _AT_ONCE = 128
 _RETRY_SECONDS = 1.0
 _BUSY = 100
@@ -211,14 +214,24 @@ _ONE = sa.select(*_ROW).where(
 )
 
 
-def waiting(conn: Connection, limit: int) -> list[Row]:
-    """Return at most so many unread requests, as many of each integration; of each, the oldest first."""
+def waiting(conn: Connection, limit: int, most_bytes: int = MOST_READ) -> list[Row]:
+    """Return at most so many unread requests, as many of each integration; of each, the oldest first.
+
+    Large ones are fewer: of each integration as many bodies as fit into its share of the bytes, or one.
+    """
     found: list[Row] = []
     sources = list(conn.scalars(_SOURCES, {"limit": limit}))
     for index, integration_id in enumerate(sources):
-        share = math.ceil((limit - len(found)) / (len(sources) - index))
-        rows = conn.execute(_UNREAD, {"integration_id": integration_id, "limit": share})
-        found += [Row(*row) for row in rows]
+        left = len(sources) - index
+        share, bytes_left = math.ceil((limit - len(found)) / left), most_bytes / left
+        given = {"integration_id": integration_id, "limit": share}
+        with conn.execute(_UNREAD, given, execution_options=_STREAMED) as rows:
+            for row in rows:
+                found.append(Row(*row))
+                bytes_left -= len(row.body)
+                most_bytes -= len(row.body)
+                if bytes_left <= 0:
+                    break
     return found
 
 

@@ -3,6 +3,7 @@
 Owns which manifest reads a request and that each is read exactly once. What the rules mean is `rest/event_rules.py`'s.
 """
 
+import asyncio
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,8 @@ from trunkline.tables import integrations
 
 ORPHANED = "hook.orphaned"
 """Type of what came in for an integration that was deleted before it could be read."""
-_AT_ONCE = 200
+_AT_ONCE = 800
+_PART = 200
 _BYTES_AT_ONCE = 2 * 1024 * 1024
 _LOG = log.get("trunkline.ingest")
 
@@ -53,8 +55,15 @@ async def read_due(app: App) -> bool:
     """
     started = app.clock.monotonic()
     rows, readers = await app.db.read(_waiting)
+    writing: asyncio.Task[None] | None = None
     for part in _parts(rows):
-        await _append(app, [(row, _events_of(app, row, readers)) for row in part])
+        read = [(row, _events_of(app, row, readers)) for row in part]
+        if writing is not None:
+            await writing
+        writing = asyncio.create_task(_append(app, read))  # the next part is read meanwhile
+        await asyncio.sleep(0)
+    if writing is not None:
+        await writing
     if rows and (rest := inbox.rest_seconds(app, app.clock.monotonic() - started)):
         await app.clock.sleep(rest)
     return bool(rows)
@@ -77,7 +86,7 @@ def _parts(rows: Sequence[inbox.Row]) -> Iterator[list[inbox.Row]]:
     part: list[inbox.Row] = []
     size = 0
     for row in rows:
-        if part and size + len(row.body) > _BYTES_AT_ONCE:
+        if part and (size + len(row.body) > _BYTES_AT_ONCE or len(part) == _PART):
             yield part
             part, size = [], 0
         part.append(row)
