@@ -104,15 +104,8 @@ _SET_PACE = (
 )
 _SWEEP = (
     sa.update(deliveries)
-    .where(
-        deliveries.c.id.in_(
-            sa.select(deliveries.c.id)
-            .where(deliveries.c.destination_id == sa.bindparam("destination"), IS_PENDING)
-            .limit(_SWEPT_AT_ONCE)
-        ),
-        IS_PENDING,
-    )
-    .values(state="failed", last_error=_OFF, finished_at=sa.bindparam("at"))
+    .where(deliveries.c.id == sa.bindparam("delivery"), IS_PENDING)
+    .values(state="failed", last_error=_OFF, finished_at=_NOW)
 )
 _STRANDED = (
     sa.update(destinations)
@@ -203,8 +196,7 @@ class _Look:
     def at(self, row: Row[Any]) -> None:
         """Take what this destination may send now, and set its next turn."""
         if row.disabled_at is not None:
-            swept = self.conn.execute(_SWEEP, {"destination": row.id, "at": self.now}).rowcount
-            self._set(row, self.now if swept == _SWEPT_AT_ONCE else None, None)
+            self._sweep(row)
             return
         if row.open_at is not None and row.open_at > self.now:
             self._set(row, row.open_at, row.open_at)
@@ -219,6 +211,13 @@ class _Look:
             self._set(row, pace.push(), row.open_at)
             return
         self._take(row, min(quota, slots, self.room), pace)
+
+    def _sweep(self, row: Row[Any]) -> None:
+        """Give up what waits for a destination that was switched off, some of it at a time."""
+        waiting = self.conn.execute(_WAITING, {"destination": row.id, "limit": _SWEPT_AT_ONCE}).all()
+        if waiting:
+            self.conn.execute(_SWEEP, [{"delivery": each.id, "now": self.now} for each in waiting])
+        self._set(row, self.now if waiting else None, None)
 
     def _quota(self, row: Row[Any]) -> int:
         busy = self.busy.get(row.id, 0)

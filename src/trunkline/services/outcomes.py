@@ -278,7 +278,7 @@ def _switch_off(conn: Connection, off: Mapping[str, str], now: datetime) -> bool
     """Switch off every route to these destinations, and tell; what waits for them is swept in their turns."""
     is_on = sa.and_(routes.c.destination_id.in_(off), routes.c.enabled)
     query = sa.select(routes.c.id, routes.c.workspace_id, routes.c.name, routes.c.destination_id).where(is_on)
-    found = conn.execute(query.order_by(routes.c.id).with_for_update()).all()
+    found = conn.execute(query.with_for_update()).all()
     news: defaultdict[str, list[NewEvent]] = defaultdict(list)
     for row in found:
         reason = off[row.destination_id]
