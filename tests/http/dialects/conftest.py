@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from codespar_samples import CONFIGS
 
 from http_asgi import Client
 
@@ -29,7 +30,9 @@ class Upstream:
                 "body": json.loads(raw) if raw else None,
             }
         )
-        said = self.answers.get(f"{request.method} {request.path}", (404, {"error": {"message": "Not Found"}}))
+        said = self.answers.get(
+            f"{request.method} {request.path}", (404, {"error": {"message": "Not Found"}})
+        )
         if callable(said):
             said = said(self.asked[-1])
         status, body = said if isinstance(said, tuple) else (200, said)
@@ -42,11 +45,6 @@ async def service(upstream: Callable[..., Awaitable[str]]) -> AsyncIterator[Upst
     fake = Upstream()
     fake.url = await upstream(fake.answer)
     return fake
-
-
-CONFIGS: dict[str, dict[str, str]] = {
-    "pagerduty": {"apiKey": "u+key", "fromEmail": "bot@example.com", "serviceId": "PSVC"},
-}
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ async def _call(ctx: Context, connector: str, endpoint: str, verb: str = "fetch 
 async def oncall(ctx: Context, request: Request) -> dict[str, Any]:
     """Show who is on call."""
     del request
-    return {"oncall": wire.show_oncall(await _call(ctx, "pagerduty", "list_oncalls"))}
+    return {"oncall": wire.show_oncall(await _call(ctx, "pagerduty", "list_oncalls", limit=_MAX_FOUND))}
 
 
 class Incidents(BaseModel):
@@ -139,13 +139,14 @@ async def acknowledge(ctx: Context, request: Request) -> dict[str, Any]:
         if error.status == 404:
             raise wire.IncidentNotFound from None
         raise
-    return wire.show(found, wire.ACKNOWLEDGED) | {"acknowledgedAt": wire.stamp(ctx.now)}
+    shown = wire.show(found, wire.ACKNOWLEDGED)
+    return shown | {"acknowledgedAt": shown["acknowledgedAt"] or wire.stamp(ctx.now)}
 
 
 async def teams(ctx: Context, request: Request) -> dict[str, Any]:
     """List teams."""
     del request
-    return {"teams": wire.show_all(await _call(ctx, "linear", "list_teams"), wire.TEAM)}
+    return {"teams": wire.show_all(await _call(ctx, "linear", "list_teams", limit=_MAX_FOUND), wire.TEAM)}
 
 
 class Issues(BaseModel):
@@ -179,7 +180,7 @@ class NewIssue(BaseModel):
     teamId: Annotated[str, Field(min_length=1, max_length=128)]  # noqa: N815 - the wire's name
     description: str | None = None
     priority: Annotated[int, Field(ge=0, le=4)] | None = None
-    labels: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=20)] = []
+    labels: Annotated[list[Annotated[str, Field(min_length=1, max_length=80)]], Field(max_length=20)] = []
 
 
 async def create_issue(ctx: Context, request: Request) -> dict[str, Any]:
@@ -201,7 +202,14 @@ async def create_issue(ctx: Context, request: Request) -> dict[str, Any]:
 
 
 async def _label(ctx: Context, team_id: str, name: str) -> str:
-    raise NotImplementedError
+    """Return the id of a label of the team or of the whole workspace; make it for the team when there is none."""
+    found = wire.records_of(await _call(ctx, "linear", "list_labels", team_id=team_id, name=name))
+    if not found:
+        made = await _call(
+            ctx, "linear", "create_label", "create a label through", team_id=team_id, name=name
+        )
+        found = wire.records_of([made])
+    return str(found[0].get("id")) if found else ""
 
 
 class ErrorIssues(BaseModel):
@@ -216,6 +224,6 @@ async def error_issues(ctx: Context, request: Request) -> dict[str, Any]:
     """List issues of the error tracker."""
     query: ErrorIssues = request.query
     found = await _call(
-        ctx, "sentry", "list_issues", project=query.project, query=query.query, limit=query.limit
+        ctx, "sentry", "list_issues", projectSlug=query.project, query=query.query, limit=query.limit
     )
     return _page("issues", found, wire.ERROR_ISSUE, query.limit)

@@ -95,7 +95,7 @@ def _text(error: TrunklineError) -> str:
 
 def _fault(field: FieldError) -> str:
     """Name a field as this format's client knows it, without the place that our own list of faults begins with."""
-    place = [str(part)[:200] for part in field.loc if part not in {"body", "query", "path"}]
+    place = [str(part)[:200] for part in field.loc if part not in {"body", "query", "path", "params"}]
     return f"{'.'.join(place) or 'body'}: {field.msg}"
 
 
@@ -162,9 +162,13 @@ def _value(name: str, value: Any) -> Any:
 
 
 def show_all(records: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Spell a list of records; what is no record is left out."""
-    found = records if isinstance(records, list) else []
-    return [show(record, names) for record in found if isinstance(record, Mapping)]
+    """Spell a list of records."""
+    return [show(record, names) for record in records_of(records)]
+
+
+def records_of(value: Any) -> list[Mapping[str, Any]]:
+    """Return the records of a list; what is none is left out."""
+    return [record for record in value if isinstance(record, Mapping)] if isinstance(value, list) else []
 
 
 def show_oncall(records: Any) -> dict[str, Any] | None:
@@ -222,7 +226,7 @@ class Config:
 _KEYS = frozenset({"apiKey", "apiToken", "accessToken", "authToken", "botToken", "token"})
 _SIGNING = frozenset({"webhookSecret", "signingSecret"})
 _ALIASES = {"org": "organization"}
-_SPELLED = {"bearer_token": "authToken"}
+_SPELLED = {"bearer_token": "token", "organization": "org"}
 
 
 def read_config(manifest: Manifest, given: Mapping[str, str]) -> Config:
@@ -236,7 +240,9 @@ def read_config(manifest: Manifest, given: Mapping[str, str]) -> Config:
     hook_secrets = [entry.name for entry in webhook_fields(manifest.webhook)]
     found = Config()
     for key, text in given.items():
-        name = _ALIASES.get(key, snake(key))
+        name = snake(key)
+        if name not in manifest.config and _ALIASES.get(key) in manifest.config:
+            name = _ALIASES[key]
         if key in _KEYS and name not in credentials:
             name = credentials[0]
         if key in _SIGNING and name not in hook_secrets and hook_secrets:
@@ -253,7 +259,7 @@ AlertType = Literal["deploy", "error", "incident", "all"]
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "deploy": ("deploy.*",),
     "error": ("sentry.*",),
-    "incident": ("incident.*", "pagerduty.*"),
+    "incident": ("incident.*", "pagerduty.incident.*"),
 }
 """Which events an alert type of the product's own server stands for: a choice, as only its name is known."""
 _ALERTS = "codespar alerts: "
