@@ -290,7 +290,7 @@ async def test_no_look_reads_more_the_more_there_waits(database: Database):
         sa.event.listen(conn, "before_cursor_execute", note)
         outcomes.finish(conn, "one", [outcome(first, "gone")], NOW)
         outcomes.take_back(conn, NOW + LEASE)
-        claims.claim(conn, NOW + LEASE, "one", 300, busy={}, suspects=32)
+        claims.claim(conn, NOW + LEASE, "one", 300, busy={name(300): PER_DESTINATION}, suspects=32)
         sa.event.remove(conn, "before_cursor_execute", note)
         prefix = "EXPLAIN QUERY PLAN " if database.dialect == "sqlite" else "EXPLAIN "
         return [
@@ -306,4 +306,4 @@ async def test_no_look_reads_more_the_more_there_waits(database: Database):
         step = plan_line.splitlines()[-1]
         assert "Seq Scan on deliveries" not in step, plan_line
         assert "TEMP B-TREE" not in step, plan_line
-        assert not step.startswith("SCAN") or "INDEX" in step or "CONSTANT" in step, plan_line
+        assert not step.startswith("SCAN") or "INDEX" in step, plan_line
