@@ -167,10 +167,14 @@ async def _append(app: App, read: list[_Request]) -> None:
 
 async def _append_alone(app: App, request: _Request) -> bool:
     """Append one request's events: one that cannot be stored holds up no other, and is marked."""
+    row, found = request
     try:
         return await _write(app, [request])
     except (Invalid, Conflict) as error:
-        row, found = request
+        if await app.db.read(partial(events.known, ids=[row.id])):
+            return await _write(
+                app, [(row, [])]
+            )  # a repeat: the first was forgotten already, but not its event
         _LOG.error("events cannot be stored", inbox_id=row.id, reason=error.message)
         kind = f"{found[0].type.partition('.')[0][:64]}.unreadable"
         marked = Parsed(type=kind, data={}, error=f"cannot be stored: {error.message}")
@@ -183,14 +187,10 @@ async def _write(app: App, read: list[_Request]) -> bool:
 
 
 def _store(conn: Connection, read: list[_Request], now: datetime) -> bool:
-    ids = [row.id for row, _ in read]
-    fresh = inbox.mark_read(conn, ids, now)
-    fresh -= events.known(
-        conn, fresh
-    )  # a repeat that came when the first was forgotten, but not yet its event
+    fresh = inbox.mark_read(conn, [row.id for row, _ in read], now)
     new: dict[str, list[NewEvent]] = {}
     for row, found in read:
-        if row.id in fresh:
+        if row.id in fresh and found:
             new.setdefault(row.workspace_id, []).extend(found)
     events.append_all(conn, new, now)
     return bool(new)
