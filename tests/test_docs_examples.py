@@ -177,6 +177,11 @@ def _variables(page: Path, place: Place) -> dict[str, str]:
             "SERVICE": pager["service_id"],
         }
         values |= {"KEY": pager["routing_key"]}
+        for name in ("slack", "discord", "telegram", "whatsapp"):
+            values |= {name.upper(): place.sandbox[name]["url"]}
+            values |= {f"{name.upper()}_TOKEN": place.sandbox[name]["token"]}
+        values |= {"CHANNEL": place.sandbox["discord"]["channel_id"]}
+        values |= {"NUMBER_ID": place.sandbox["whatsapp"]["phone_number_id"]}
     return values
 
 

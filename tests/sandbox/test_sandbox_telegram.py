@@ -71,6 +71,14 @@ async def test_the_token_is_part_of_the_path(anonymous, path, status, descriptio
             400,
             "Bad Request: can't parse reply_parameters JSON object",
         ),
+        ("sendMessage", {"chat_id": [1], "text": "x"}, 400, "Bad Request: chat not found"),
+        ("sendMessage", {"chat_id": 1001, "text": ["x"]}, 400, "Bad Request: message text is empty"),
+        (
+            "answerCallbackQuery",
+            {"callback_query_id": ["x"]},
+            400,
+            "Bad Request: query is too old and response timeout expired or query ID is invalid",
+        ),
         (
             "editMessageText",
             {"chat_id": 1001, "message_id": 9, "text": "x"},

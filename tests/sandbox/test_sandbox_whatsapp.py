@@ -57,6 +57,8 @@ async def test_a_caller_without_the_token_is_unauthenticated(api, header, code):
         ({"to": None}, 400, 100),
         ({"to": "nobody"}, 400, 131009),
         ({"type": "sticker"}, 400, 100),
+        ({"type": ["text"]}, 400, 100),
+        ({"type": "template", "template": {"name": "x", "language": "en_US"}}, 400, 131008),
         ({"text": {"body": " "}}, 400, 100),
         ({"text": "Down"}, 400, 100),
         ({"text": {"body": "x" * 4_097}}, 400, 100),

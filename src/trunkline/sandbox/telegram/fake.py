@@ -166,7 +166,7 @@ class Telegram(Service):
         }
         replied = _object(args, "reply_parameters").get("message_id")
         if replied is not None:
-            if (chat["id"], replied) not in self._messages:
+            if not isinstance(replied, int) or (chat["id"], replied) not in self._messages:
                 raise _bad("message to be replied not found")
             message["reply_to_message"] = self._messages[chat["id"], replied]
         for name in ("link_preview_options", "reply_markup", "message_thread_id"):
@@ -210,7 +210,7 @@ class Telegram(Service):
         return True
 
     def _answer(self, args: Args) -> bool:
-        if args.get("callback_query_id") not in self._callbacks:
+        if str(args.get("callback_query_id")) not in self._callbacks:
             raise _bad("query is too old and response timeout expired or query ID is invalid")
         return True
 
@@ -279,7 +279,7 @@ def _text(args: Args) -> str:
     text = args.get("text", "")
     if not isinstance(text, str) or not text.strip():
         raise _bad("message text is empty")
-    if args.get("parse_mode") not in {None, "", "HTML", "Markdown", "MarkdownV2"}:
+    if str(args.get("parse_mode") or "") not in {"", "HTML", "Markdown", "MarkdownV2"}:
         raise _bad("unsupported parse_mode")
     if len(text.strip()) > MAX_TEXT:
         raise _bad("message is too long")

@@ -180,7 +180,7 @@ class WhatsApp(Service):
         if document.get("messaging_product") != "whatsapp":
             raise _no(100, "The parameter messaging_product is required.")
         if document.get("status") == "read":
-            if document.get("message_id") not in self._received:
+            if str(document.get("message_id")) not in self._received:
                 raise _no(131009, "Parameter value is not valid", details="Message ID is invalid.")
             return {"success": True}
         to, kind = document.get("to"), document.get("type", "text")
@@ -189,7 +189,7 @@ class WhatsApp(Service):
         if not isinstance(to, str) or not _NUMBER.fullmatch(to):
             raise _no(131009, "Parameter value is not valid", details="Recipient is no phone number.")
         wa_id = re.sub(r"\D", "", to)
-        if kind not in {"text", "template"}:
+        if kind not in ("text", "template"):
             raise _no(100, "Param type must be one of {TEXT, TEMPLATE}: the sandbox has no others")
         text = self._free_text(document) if kind == "text" else self._filled(document)
         self._take_turn(wa_id)
@@ -228,7 +228,8 @@ class WhatsApp(Service):
     def _filled(self, document: dict[str, Any]) -> str:
         """Return the text that a template makes with its variables, or refuse as the real service does."""
         asked = document.get("template") or {}
-        name, language = asked.get("name"), (asked.get("language") or {}).get("code")
+        language = asked.get("language")
+        name, language = asked.get("name"), language.get("code") if isinstance(language, dict) else None
         if not name or not language:
             raise _no(131008, "Required parameter is missing", details="template name and language")
         found = [one for one in self._templates if (one["name"], one["language"]) == (name, language)]
@@ -316,10 +317,12 @@ def _check_id(request: Request, known: str) -> None:
 def _variables(asked: dict[str, Any]) -> list[str]:
     """Return the values for the body's variables."""
     found: list[str] = []
-    for component in asked.get("components") or []:
+    components = asked.get("components") or []
+    for component in components if isinstance(components, list) else [components]:
         if not isinstance(component, dict) or component.get("type") != "body":
             raise _no(132000, "Number of parameters does not match the expected number of params")
-        for parameter in component.get("parameters") or []:
+        parameters = component.get("parameters") or []
+        for parameter in parameters if isinstance(parameters, list) else [parameters]:
             value = parameter.get("text") if isinstance(parameter, dict) else None
             if not isinstance(value, str) or parameter.get("type") != "text" or not value:
                 raise _no(131008, "Required parameter is missing", details="parameter text")
