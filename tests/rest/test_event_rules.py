@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trunkline.catalog.load import parse_manifest
 from trunkline.catalog.manifest import Manifest
 from trunkline.rest.event_rules import MAX_ENTRIES, Parsed, Rules, compile_rules, parse_payload, read_time
 
@@ -335,3 +336,25 @@ def test_a_manifest_is_compiled_once_and_its_next_version_anew():
 def test_a_rule_that_cannot_be_compiled_is_named():
     with pytest.raises(ValueError, match=r"rule 1 \(acme.x\): .*secret"):
         compile_rules(manifest({"type": "acme.x", "title": "{secret.key}"}))
+
+
+def test_of_several_values_the_first_that_finds_something_it_can_use_counts():
+    text = b"""\
+name: Acme
+webhook: {verify: {open: {type: none}}}
+events:
+  - type: acme.alert
+    title: ["{payload.title}", "{payload.summary}", "no title"]
+    severity: ["{payload.severity}", "{payload.priority}"]
+    time: ["{payload.at}", "{payload.when}"]
+    url: ["{payload.url}", "{payload.link}"]
+"""
+    rules = Rules(parse_manifest(text, "acme"))
+    (made,) = rules.read(
+        {"title": {"no": "text"}, "summary": "Full", "severity": "odd", "priority": "P1", "at": "soon"},
+        {},
+        {},
+    )
+    assert (made.title, made.severity, made.time, made.url) == ("Full", "critical", None, None)
+    assert rules.read({}, {}, {})[0].title == "no title"
+    assert made.error is None

@@ -240,10 +240,14 @@ def webhook_fields(webhook: Webhook | None) -> tuple[CredentialField, ...]:
     return tuple(field.model_copy(update={"optional": True}) for field in fields)
 
 
+Texts = str | Annotated[list[str], Field(min_length=1, max_length=20)]
+
+
 class EventRule(_Part):
     """What one kind of webhook means. The first rule whose `when` holds is used.
 
-    The values are templates over `payload`, `header`, `config` and, with `each`, `item`.
+    The values are templates over `payload`, `header`, `config` and, with `each`, `item`. Of a list of them the first that
+    finds something counts.
     """
 
     when: dict[str, Any] = {}
@@ -251,16 +255,16 @@ class EventRule(_Part):
     each: str | None = None
     """Path of a list in the payload: one event for each entry, looked up as `{item.x}`."""
     type: str
-    title: str | None = None
-    subject: str | None = None
-    project: str | None = None
-    severity: str | None = None
+    title: Texts | None = None
+    subject: Texts | None = None
+    project: Texts | None = None
+    severity: Texts | None = None
     """critical, high, medium, low or info."""
-    dedup_key: str | None = None
-    action: str | None = None
+    dedup_key: Texts | None = None
+    action: Texts | None = None
     """What it does to the trouble of that dedup_key: trigger, acknowledge or resolve; nothing when absent."""
-    url: str | None = None
-    time: str | None = None
+    url: Texts | None = None
+    time: Texts | None = None
 
 
 class Window(_Part):

@@ -134,7 +134,9 @@ def _rule(loc: Loc, manifest: Manifest, rule: EventRule) -> Iterator[Finding]:
     if not _TYPE.fullmatch(_flat(rule.type)):
         yield (*loc, "type"), "must look like word.word: lower-case letters, digits and '_'"
     for word, known in (("severity", SEVERITIES), ("action", ACTIONS)):
-        yield from _known((*loc, word), manifest, getattr(rule, word), known)
+        given = getattr(rule, word)
+        for text in given if isinstance(given, list) else [given]:
+            yield from _known((*loc, word), manifest, text, known)
 
 
 def _flat(text: str) -> str:

@@ -4,6 +4,7 @@ Owns reading a request's body, choosing the rule, filling it in, and making the 
 came, something comes out. Ids, numbers and storing are not decided here.
 """
 
+import contextlib
 import hashlib
 import re
 from collections import OrderedDict
@@ -205,7 +206,9 @@ class _Rule:
             self.each = Path.compile(rule.each) if rule.each else None
             self._type = _template(rule.type, maps)
             self._texts = [
-                (name, _template(text, maps)) for name in _TEXTS if (text := getattr(rule, name)) is not None
+                (name, [_template(text, maps) for text in (given if isinstance(given, list) else [given])])
+                for name in _TEXTS
+                if (given := getattr(rule, name)) is not None
             ]
         except ValueError as error:
             raise ValueError(f"rule {number} ({rule.type}): {error}") from None
@@ -229,12 +232,24 @@ class _Rule:
             raise ValueError(f"'type' must have 1 to {_MAX_TYPE} characters")
         values: dict[str, Any] = {"type": _text(kind, _MAX_TYPE), "data": data}
         size = len(kind)
-        for name, template in self._texts:
-            text = _plain(template.render(scope), name)
-            if text:
-                size += len(text)
-                values[name] = _FIT[name](text)
+        for name, templates in self._texts:
+            if len(templates) == 1:
+                text = _plain(templates[0].render(scope), name)
+                values[name] = _FIT[name](text) if text else None
+            else:
+                text, values[name] = _first(name, templates, scope)
+            size += len(text or "")
         return Parsed(**values), size
+
+
+def _first(name: str, templates: list[Template], scope: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the first text that can be filled in and means something here, and what it means."""
+    for template in templates:
+        with contextlib.suppress(LookupError, ValueError):
+            text = _plain(template.render(scope), name)
+            if text and (value := _FIT[name](text)) is not None:
+                return text, value
+    return "", None
 
 
 class _Wanted:
