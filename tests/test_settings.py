@@ -35,6 +35,7 @@ def test_no_secret_shows_in_the_representation():
         ("TRUNKLINE_READ_TIMEOUT_SECONDS", "nan", "must be a number"),
         ("TRUNKLINE_LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("TRUNKLINE_MASTER_KEY_FILE", "/nowhere", "TRUNKLINE_MASTER_KEY"),
+        ("TRUNKLINE_CODESPAR_WITHOUT_KEY", "maybe", "must be true or false"),
         ("TRUNKLINE_EGRES_ALLOW", "10.0.0.0/8", "did you mean TRUNKLINE_EGRESS_ALLOW?"),
         ("TRUNKLINE_MASTER_KEYS", "x", "did you mean TRUNKLINE_MASTER_KEY?"),
     ],
@@ -43,6 +44,13 @@ def test_a_fault_is_told_by_its_variable(name: str, value: str, told: str):
     with pytest.raises(Invalid, match=told) as caught:
         Settings.load({name: value})
     assert name.removesuffix("_FILE") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("TRUE", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_a_switch_is_on_or_off(text: str, value: bool):
+    assert Settings.load({"TRUNKLINE_CODESPAR_WITHOUT_KEY": text}).codespar_without_key is value
 
 
 def test_a_variable_of_somebody_else_is_let_be():

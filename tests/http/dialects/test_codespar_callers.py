@@ -1,20 +1,26 @@
 """Who may speak codespar: keys, organisations, permissions; and its one error shape, whatever goes wrong."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from codespar_samples import check_error
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import docs_pages as docs
 from http_asgi import Client, Reply
 from trunkline.clock import ManualClock
-from trunkline.errors import Broken
+from trunkline.errors import Broken, Unavailable
 from trunkline.http.app import Hub
-from trunkline.http.dialects import codespar, codespar_integrations
+from trunkline.http.dialects import codespar, codespar_integrations, codespar_wire
 from trunkline.http.dialects.dialect import Route
+from trunkline.http.server import check_exposure
 from trunkline.services import api_keys
+from trunkline.settings import Settings
 
 BODIES: dict[str, Any] = {
     "/api/integrations/configure": {"integration": "pagerduty", "config": {"apiKey": "stolen"}},
@@ -180,6 +186,29 @@ async def test_without_the_setting_this_machine_needs_a_key(alice: Client):
     check_error(await bare.get("/api/integrations/status", host="127.0.0.1"), 401, "UNAUTHORIZED")
 
 
+def test_nobody_is_let_in_from_beyond_this_machine(database_settings: Settings):
+    exposed = replace(database_settings, host="0.0.0.0", master_key="x", codespar_without_key=True)
+    with pytest.raises(Unavailable, match="TRUNKLINE_CODESPAR_WITHOUT_KEY"):
+        check_exposure(exposed)
+    check_exposure(replace(exposed, host="127.0.0.1"))
+    check_exposure(replace(exposed, codespar_without_key=False))
+
+
+def test_the_page_names_every_route_and_its_permission():
+    page = Path(__file__).parents[3] / "docs" / "codespar.md"
+    rows = {row[0]: row[1] for row in docs.table_rows(page) if row[0].startswith("`")}
+    for route in KEYED:
+        if route.path.count("{") < 2:
+            assert rows[f"`{name_of(route)}`"] == f"`{route.permission}`"
+    assert all(name_of(route) in page.read_text() for route in ROUTES)
+
+
+def test_the_page_names_every_code():
+    page = Path(__file__).parents[3] / "docs" / "codespar.md"
+    rows = {(row[0], code) for row in docs.table_rows(page) for code in re.findall(r"`([A-Z_]+)`", row[1])}
+    assert rows >= {(str(status), code) for status, code in codespar_wire._ERRORS.values()}
+
+
 # One error shape.
 
 
@@ -244,7 +273,9 @@ LIKELY = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     body=LIKELY | JSON,
     route=st.sampled_from(ROUTES),
