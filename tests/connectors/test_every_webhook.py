@@ -13,11 +13,12 @@ from trunkline.catalog.webhook_checks import event_types
 from trunkline.errors import Unauthenticated
 from trunkline.rest.event_rules import Rules
 from trunkline.rest.signatures import compile_webhook
+from trunkline.services import messages
+from trunkline.services.events import Event
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-# Until every connector has its samples: those whose file of samples says nothing of webhooks yet are left out.
-HOOKED = [item for item in MANIFESTS.values() if item.webhook and "webhooks" in sample_of(item)]
-SENDING = [item for item in MANIFESTS.values() if item.notify and "notify" in sample_of(item)]
+HOOKED = [item for item in MANIFESTS.values() if item.webhook]
+SENDING = [item for item in MANIFESTS.values() if item.notify]
 EACH_HOOKED = pytest.mark.parametrize("manifest", HOOKED, ids=lambda manifest: manifest.id)
 EACH_SENDING = pytest.mark.parametrize("manifest", SENDING, ids=lambda manifest: manifest.id)
 
@@ -171,16 +172,12 @@ def test_samples_have_no_other_types_than_the_catalogue_offers(manifest):
 
 
 def message_of(manifest, part, sample):
-    """Fill a message in, escaped as the connector says; how `text` is made of an event is not at stake here."""
-    event = {"type": "acme.test", "id": "e1", "delivery_id": "d1", **sample["event"]}
-    for found, put in manifest.notify.escape.items():
-        event = {
-            name: text.replace(found, put) if name in {"text", "title"} else text
-            for name, text in event.items()
-        }
-    config = config_of(manifest, {})
+    event = Event(
+        time=NOW, data={}, id="e1", workspace_id="w", sequence=1, received_at=NOW, **sample["event"]
+    )
     template = Template.compile(part.params, namespaces=MESSAGE, maps=manifest.maps)
-    return template.render({"channel": sample["channel"], "event": event, "config": config})
+    scope = messages.scope(event, "d1", manifest.notify)
+    return template.render({"channel": sample["channel"], "event": scope, "config": config_of(manifest, {})})
 
 
 @EACH_SENDING
