@@ -62,7 +62,9 @@ async def _fill(client: Client, number: int) -> dict[str, str]:
     made = await client.integration(name=f"fuzz-{number}", base_url="", endpoints=[endpoint])
     person = await client.post("/v1/{ws}/people", {"email": f"b{number}@example.com", "name": "Bob"})
     key = await client.post("/v1/{ws}/api-keys", {"duration_days": 9})
+    event = (await client.append_events("acme.fuzz"))[0]
     return {
+        "event_id": event.id,
         "workspace_id": client.workspace_id,
         "integration_id": made["id"],
         "endpoint_name": "things",
