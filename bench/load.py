@@ -2,14 +2,18 @@
 
 A server on two cores competes with whoever measures it, so this side parses no more than it must. It checks
 every status. One job is one line of JSON on stdin, its result one line on stdout.
+
+Without a rate each connection sends as soon as it was answered. With one, requests are due at even times whether or
+not earlier ones were answered, and how long one took is counted from when it was due.
 """
 
 import asyncio
 import json
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import uvloop
 
@@ -30,6 +34,11 @@ class Job:
     seconds: float = 1.0
     warm_seconds: float = 0.3
     first_number: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    per_second: float = 0
+    """The rate; 0: as fast as answers come."""
+    keep_answers: str = ""
+    """A file to write every expected answer's body into, a line each."""
 
 
 @dataclass
@@ -55,15 +64,44 @@ class _Run:
         self.sent = 0
         self.errors: Counter[str] = Counter()
         self.latencies: list[float] = []
+        self.answers: list[bytes] = []
         self.answer_bytes = 0
+        self.idle: deque[_Connection] = deque()
+        self._due = 0
         self.done = asyncio.get_running_loop().create_future()
         before, mark, after = job.body.partition("{n}")
         self._parts = (before.encode(), after.encode()) if mark else None
         self._head = _head(job)
         self._fixed = self._head % len(job.body.encode()) + job.body.encode()
-        now = time.perf_counter()
-        self.counts_from = now + job.warm_seconds
+        self.begins_at = time.perf_counter()
+        self.counts_from = self.begins_at + job.warm_seconds
         self.ends_at = self.counts_from + job.seconds
+
+    def next(self, connection: "_Connection") -> None:
+        """Let a connection that is free send again, end or wait until something is due."""
+        now = time.perf_counter()
+        if now >= self.ends_at:
+            connection.close()
+        elif not self.job.per_second:
+            connection.send(now)
+        else:
+            self.idle.append(connection)
+            self.send_due()
+
+    def send_due(self) -> None:
+        """Send what is due, as far as connections are free."""
+        now = time.perf_counter()
+        while self.idle and (due := self.begins_at + self._due / self.job.per_second) <= now:
+            self._due += 1
+            self.idle.popleft().send(due)
+
+    async def pace(self) -> None:
+        """Send at even times until the end."""
+        while self.job.per_second and time.perf_counter() < self.ends_at:
+            self.send_due()
+            await asyncio.sleep(0.001)
+        while self.idle:
+            self.idle.popleft().close()
 
     def request(self) -> bytes:
         """Return the next request."""
@@ -76,6 +114,8 @@ class _Run:
 
     def result(self) -> Result:
         """Sum up."""
+        if self.job.keep_answers:
+            Path(self.job.keep_answers).write_bytes(b"\n".join(self.answers))
         sorted_ms = sorted(value * 1000 for value in self.latencies) or [0.0]
         count = len(self.latencies)
         return Result(
@@ -95,6 +135,7 @@ def _head(job: Job) -> bytes:
         lines.append(f"Authorization: Bearer {job.token}")
     if job.body:
         lines.append("Content-Type: application/json")
+    lines += [f"{name}: {text}" for name, text in job.headers.items()]
     return ("\r\n".join(lines).replace("%", "%%") + "\r\nContent-Length: %d\r\n\r\n").encode()
 
 
@@ -110,11 +151,14 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._run.open += 1
-        self._send()
+        self._run.next(self)
 
-    def _send(self) -> None:
-        self._started = time.perf_counter()
+    def send(self, due: float) -> None:
+        self._started = due
         self._transport.write(self._run.request())
+
+    def close(self) -> None:
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         received = self._received = self._received + data if self._received else data
@@ -126,19 +170,18 @@ class _Connection(asyncio.Protocol):
             return
         now = time.perf_counter()
         self._received = received[end + 4 + length :]
-        self._count(received[9:12], length, now)
-        if now >= self._run.ends_at:
-            self._transport.close()
-        else:
-            self._send()
+        self._count(received[9:12], received[end + 4 : end + 4 + length], now)
+        self._run.next(self)
 
-    def _count(self, status: bytes, length: int, now: float) -> None:
+    def _count(self, status: bytes, body: bytes, now: float) -> None:
         run = self._run
+        if run.job.keep_answers and status == run.expected:
+            run.answers.append(body)
         if status != run.expected:
             run.errors[f"status {status.decode('latin-1')}"] += 1
         elif run.counts_from <= now < run.ends_at:
             run.latencies.append(now - self._started)
-            run.answer_bytes = length
+            run.answer_bytes = len(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         run = self._run
@@ -165,10 +208,12 @@ async def perform(job: Job) -> Result:
             for _ in range(job.connections)
         )
     )
+    pacing = asyncio.create_task(run.pace())
     try:
         await asyncio.wait_for(run.done, job.warm_seconds + job.seconds + _GRACE_SECONDS)
     except TimeoutError:
         run.errors["no answer"] += run.open
+    await pacing
     return run.result()
 
 

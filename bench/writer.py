@@ -1,9 +1,11 @@
-"""The bare writer: a handler that stores one row durably, with group commit written by hand.
+"""The bare writers: handlers that store one row durably, with group commit written by hand.
 
-`sqlite3` shows what the file can do at all; `core` runs the same statement through SQLAlchemy Core.
+`/integrations` parses a body; `/hooks` verifies one, and nothing else. `sqlite3` shows what the file can do at all; `core` runs the same statement through SQLAlchemy Core.
 """
 
 import asyncio
+import hashlib
+import hmac
 import queue
 import sqlite3
 import sys
@@ -33,8 +35,13 @@ _TABLE = sa.Table(
     sa.Column("body", sa.String, nullable=False),
     sa.Column("created_at", sa.Integer, nullable=False),
 )
-_CORE = sa.insert(_TABLE)
-_SQL = "INSERT INTO integrations (id, name, body, created_at) VALUES (:id, :name, :body, :created_at)"
+_INBOX = sa.Table(
+    "inbox",
+    sa.MetaData(),
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("received_at", sa.Integer, nullable=False),
+)
 
 Row = dict[str, Any]
 Waiting = tuple[Row, asyncio.AbstractEventLoop, asyncio.Future[None]]
@@ -43,7 +50,7 @@ Waiting = tuple[Row, asyncio.AbstractEventLoop, asyncio.Future[None]]
 class Writer(threading.Thread):
     """One thread, one connection: what waits shares a commit, and is answered after it."""
 
-    def __init__(self, path: str, kind: str) -> None:
+    def __init__(self, path: str, kind: str, table: sa.Table) -> None:
         super().__init__(daemon=True)
         self._waiting: queue.SimpleQueue[Waiting] = queue.SimpleQueue()
         self._raw = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -51,16 +58,19 @@ class Writer(threading.Thread):
         self._raw.execute("PRAGMA synchronous=FULL")
         engine = sa.create_engine("sqlite://", creator=lambda: self._raw, poolclass=NullPool)
         self._connection = engine.connect()
-        _TABLE.create(self._connection)
+        table.create(self._connection)
         self._connection.commit()
+        names = [column.name for column in table.columns]
+        self._sql = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES (:{', :'.join(names)})"
+        self._core = sa.insert(table)
         self._insert: Callable[[Row], object] = self._by_hand if kind == "sqlite3" else self._by_core
         self.start()
 
     def _by_hand(self, row: Row) -> None:
-        self._raw.execute(_SQL, row)
+        self._raw.execute(self._sql, row)
 
     def _by_core(self, row: Row) -> None:
-        self._connection.execute(_CORE, row)
+        self._connection.execute(self._core, row)
 
     async def write(self, row: Row) -> None:
         """Store a row; returns once it is durable."""
@@ -97,9 +107,8 @@ def _settle(outcomes: list[tuple[asyncio.Future[None], Exception | None]]) -> No
             stored.set_exception(error)
 
 
-async def main(path: str, kind: str) -> None:
-    """Serve until stdin ends."""
-    writer = Writer(path, kind)
+def _integrations(path: str, kind: str) -> Route:
+    writer = Writer(path, kind, _TABLE)
 
     async def create(request: Request) -> Response:
         value = orjson.loads(await request.body())
@@ -107,9 +116,30 @@ async def main(path: str, kind: str) -> None:
         await writer.write({**row, "body": orjson.dumps(value).decode()})
         return Response(orjson.dumps({**row, **value}), 201, media_type="application/json")
 
-    await serve(Starlette(routes=[Route("/integrations", create, methods=["POST"])]))
+    return Route("/integrations", create, methods=["POST"])
+
+
+def _hooks(path: str, kind: str, secret: str) -> Route:
+    writer = Writer(path, kind, _INBOX)
+
+    async def take(request: Request) -> Response:
+        body = await request.body()
+        wanted = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(request.headers["x-bench-signature"], wanted):
+            return Response(status_code=401)
+        row = {"id": str(uuid.uuid4()), "body": body, "received_at": time.time_ns() // 1000}
+        await writer.write(row)
+        return Response(orjson.dumps({"id": row["id"]}), 202, media_type="application/json")
+
+    return Route("/hooks/{token}", take, methods=["POST"])
+
+
+async def main(path: str, kind: str, secret: str = "") -> None:
+    """Serve until stdin ends: hooks when there is a secret."""
+    route = _hooks(path, kind, secret) if secret else _integrations(path, kind)
+    await serve(Starlette(routes=[route]))
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(sys.argv[1], sys.argv[2]))
+        runner.run(main(*sys.argv[1:]))

@@ -33,6 +33,8 @@ def test_no_secret_shows_in_the_representation():
         ("TRUNKLINE_PORT", "-1", "above 0"),
         ("TRUNKLINE_MAX_BODY_BYTES", "0", "above 0"),
         ("TRUNKLINE_READ_TIMEOUT_SECONDS", "nan", "must be a number"),
+        ("TRUNKLINE_PUBLIC_URL", "hub.example.com", r"must be an http\(s\) address"),
+        ("TRUNKLINE_PUBLIC_URL", "https://[", "TRUNKLINE_PUBLIC_URL"),
         ("TRUNKLINE_LOG_LEVEL", "loud", "debug, info, warning, error"),
         ("TRUNKLINE_MASTER_KEY_FILE", "/nowhere", "TRUNKLINE_MASTER_KEY"),
         ("TRUNKLINE_CODESPAR_WITHOUT_KEY", "maybe", "must be true or false"),
@@ -51,6 +53,10 @@ def test_a_fault_is_told_by_its_variable(name: str, value: str, told: str):
 )
 def test_a_switch_is_on_or_off(text: str, value: bool):
     assert Settings.load({"TRUNKLINE_CODESPAR_WITHOUT_KEY": text}).codespar_without_key is value
+
+
+def test_the_outer_address_is_kept_without_a_slash_at_its_end():
+    assert Settings.load({"TRUNKLINE_PUBLIC_URL": "https://hub.example.com/in/"}).public_url.endswith("/in")
 
 
 def test_a_variable_of_somebody_else_is_let_be():

@@ -364,12 +364,15 @@ def test_a_signature_is_read_in_hex_and_in_base64():
     _refused(scheme, {"x-sign": base64.b64encode(digest + b"x").decode()}, BODY)
 
 
-def test_a_scheme_in_front_of_the_signature_may_end_with_a_space():
-    scheme = Scheme(
-        {"type": "hmac", "header": "authorization", "prefix": "HMAC "}, _plain("authorization"), "k3y"
-    )
-    assert scheme.check({"authorization": "HMAC " + _hmac("k3y", BODY)}, BODY)
-    _refused(scheme, {"authorization": _hmac("k3y", BODY)}, BODY)
+@pytest.mark.parametrize("prefix", ["HMAC ", "HMAC"])
+def test_a_space_may_follow_what_stands_before_the_proof(prefix: str):
+    verify = {"header": "authorization", "prefix": prefix}
+    signed = Scheme(verify | {"type": "hmac"}, _plain("authorization"))
+    assert signed.check({"authorization": "HMAC " + _hmac(KEY, BODY)}, BODY)
+    _refused(signed, {"authorization": _hmac(KEY, BODY)}, BODY)
+    token = Scheme(verify | {"type": "token"}, _plain("authorization"))
+    assert token.check({"authorization": f"HMAC {KEY}"}, BODY)
+    _refused(token, {"authorization": KEY}, BODY)
 
 
 def test_header_and_prefix_may_come_from_the_config():

@@ -131,8 +131,7 @@ def _check_token(way: Way, request: Request, secrets: Sequence[str], now: dateti
 
 def _check_hmac(way: Way, request: Request, secrets: Sequence[str], now: datetime) -> str | None:
     given = request.needed(way.header)
-    parts = [given] if _SEPARATORS.search(way.prefix) else _SEPARATORS.split(given)
-    candidates = list(_signatures(parts, way.prefix))
+    candidates = list(_signatures([given, *_SEPARATORS.split(given)], way.prefix))
     signed = way.signed_bytes(request.body, _check_time(way, request, now))
     for secret in secrets:
         digest = hmac.digest(secret.encode(), signed, "sha256")
@@ -143,7 +142,7 @@ def _check_hmac(way: Way, request: Request, secrets: Sequence[str], now: datetim
 
 def _signatures(parts: Sequence[str], prefix: str) -> Iterator[bytes]:
     for part in parts:
-        if part.startswith(prefix) and (decoded := _decoded(part[len(prefix) :], _DIGEST_BYTES)):
+        if part.startswith(prefix) and (decoded := _decoded(part[len(prefix) :].strip(), _DIGEST_BYTES)):
             yield decoded
 
 
