@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from delivery_stories import happen, listed
 from http_asgi import Client
 from trunkline.http import native
 from trunkline.http.native.route import NativeRoute
@@ -26,6 +27,7 @@ BODIES: dict[str, Any] = {
     "add-person": {"email": "c@example.com", "name": "Charlie", "role": "owner"},
     "update-person": {"role": "owner"},
     "create-route": {"event_type": "*", "target": {"type": "webhook", "url": "https://theft.example"}},
+    "recover-deliveries": {"since": "2026-01-01T00:00:00Z"},
     "update-route": {"target": {"type": "webhook", "url": "https://theft.example"}},
 }
 
@@ -40,9 +42,13 @@ async def _things(alice: Client, endpoint) -> dict[str, str]:
     person = (await alice.post("/v1/{ws}/people", {"email": "bob@example.com", "name": "Bob"})).json
     target = {"type": "webhook", "url": "https://hooks.example"}
     route = (await alice.post("/v1/{ws}/routes", {"event_type": "*", "target": target})).json
+    (event_id,) = await happen(alice, "alert.opened")
+    (delivery,) = await listed(alice)
     return {
         "workspace_id": alice.workspace_id,
         "route_id": route["id"],
+        "event_id": delivery["event_id"],
+        "delivery_id": delivery["id"],
         "integration_id": integration["id"],
         "endpoint_name": "things",
         "key_id": key["key_id"],
