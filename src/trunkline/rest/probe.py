@@ -74,6 +74,10 @@ async def run(calls: Calls, target: Target, secrets: Mapping[str, str]) -> Probe
 
 
 async def _outcome(calls: Calls, target: Target, secrets: Mapping[str, str]) -> Probe:
+    if target.manifest is not None and not target.manifest.base_url and not target.base_url:
+        return Probe(
+            "healthy", f"{target.service} is never called; it only sends webhooks", auth_resolved=True
+        )
     if wanted := auth.needs_params(target.auth):
         return await _without_auth(calls, target, secrets, wanted)
     try:

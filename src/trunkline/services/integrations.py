@@ -280,6 +280,9 @@ def _complete(row: Integration, manifest: Manifest | None, configured: Sequence[
     if row.connector is None:
         return row
     method = drafts.method_of(row.auth)
+    if method is None and row.auth is not None:  # what `auth` needs is shown there
+        hooks = _webhook_secrets(manifest)
+        configured = [name for name in configured if name in hooks]
     return _replace(
         row,
         auth=row.auth if method is None else None,
@@ -339,9 +342,13 @@ async def _try_update(ctx: Context, integration_id: str, change: Change) -> bool
     return await ctx.app.db.write(write)
 
 
+def _webhook_secrets(manifest: Manifest | None) -> set[str]:
+    return {field.name for field in webhook_fields(manifest.webhook)} if manifest else set()
+
+
 def _forget_way_in(conn: Connection, ctx: Context, integration_id: str, manifest: Manifest | None) -> None:
     """Drop the credentials of the way in that was; those that verify webhooks have nothing to do with it."""
-    kept = {field.name for field in webhook_fields(manifest.webhook)} if manifest else set()
+    kept = _webhook_secrets(manifest)
     stored = vault.names(conn, ctx.workspace_id, [integration_id])[integration_id]
     vault.forget(conn, ctx.workspace_id, integration_id, [name for name in stored if name not in kept])
 
