@@ -179,3 +179,11 @@ async def test_the_questions_about_an_address_are_answered(chats: Chats):
     assert await chats.send_in("whatsapp", "handshake", challenge="115") == 200
     assert chats.reply.text == "115"
     assert await chats.send_in("whatsapp", "handshake", secret="another") == 401
+
+
+async def test_a_token_that_belongs_in_the_path_is_asked_for_like_any_other(alice: Client):
+    body = {"name": "tg", "display_name": "Telegram", "base_url": "", "connector": "telegram"}
+    for credentials in (None, {"method": "bot_token", "values": {}}):
+        refused = await alice.post("/v1/{ws}/integrations", body | {"credentials": credentials})
+        assert refused.status == 422
+        assert "credentials" in refused.text
