@@ -149,6 +149,8 @@ def test_a_type_is_written_out_for_the_values_that_when_allows():
             "belong tog",
         ),
         ("each: items", "each: 'items..'", 26, "each: is no path"),
+        ("each: items", "each: 'a[].b[].c[].d[].e[]'", 26, "each: has more than 32 steps, or more than 4"),
+        ("each: items", f"each: '{'.'.join('a' * 33)}'", 26, "each: has more than 32 steps"),
         ("    each: items\n", "", 27, "'{item.name}': `item` cannot be looked up here"),
         ("type: acme.item", "type: Acme", 27, "type: must look like word.word"),
         ("action: trigger", "action: triger", 32, "must be one of trigger.*did you mean 'trigger'"),

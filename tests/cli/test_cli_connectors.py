@@ -140,6 +140,13 @@ def test_a_connector_shows_what_to_type(with_hub: Run, fake: FakeHub) -> None:
         "description": "Does things.",
         "config": {"url": {"label": "Address", "default": None, "optional": False}},
         "auth": {"password": {"fields": fields}},
+        "webhook": {
+            "description": "Under Settings.",
+            "secrets": [{"name": "hook_secret", "label": "Secret"}],
+            "verify": ["signature"],
+        },
+        "event_types": ["svc.made", "svc.gone"],
+        "notify": {"channel": {"label": "Room", "default": None, "optional": False}},
         "endpoints": [{"name": "list", "method": "GET", "description": "List."}],
         "depth": {"score": 80, "missing": []},
     }
@@ -147,3 +154,6 @@ def test_a_connector_shows_what_to_type(with_hub: Run, fake: FakeHub) -> None:
     result = with_hub("connector", "show", "svc")
     assert "--config url=…  Address" in result.stdout
     assert "--method password --credential password=…  Password" in result.stdout
+    assert "--credential hook_secret=…  Secret (optional; verifies webhooks)" in result.stdout
+    assert "Events: svc.made, svc.gone" in result.stdout
+    assert "Messages go to a channel: Room" in result.stdout

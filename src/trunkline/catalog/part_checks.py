@@ -16,6 +16,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _KEY = r"[^\s.\[\]{}\"\x00-\x1f\x7f](?:[^.\[\]{}\"\x00-\x1f\x7f]*[^\s.\[\]{}\"\x00-\x1f\x7f])?"
 _BRACKET = r"\[(?:[0-9]{1,9}|\"[^\"\x00-\x1f\x7f]*\")?\]"
 _PATH = re.compile(rf"(?:{_KEY}|{_BRACKET})(?:\.{_KEY}|{_BRACKET})*")
+_STEP = re.compile(rf"{_BRACKET}|{_KEY}")
+_MAX_STEPS = 32
+_MAX_ARRAYS = 4
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _ADDRESS = re.compile(r"(?:https?://|\{config\.|\{base_url\})")
 
@@ -259,8 +262,12 @@ def _cycles(manifest: Manifest) -> Iterator[Finding]:
 
 def _paths(manifest: Manifest) -> Iterator[Finding]:
     for loc, text in _paths_of(manifest):
-        if text is not None and (len(text) > 512 or not _PATH.fullmatch(text)):
+        if text is None:
+            continue
+        if len(text) > 512 or not _PATH.fullmatch(text):
             yield loc, "is no path; a path is a.b, a[].b or a[0].b"
+        elif text.count("[]") > _MAX_ARRAYS or len(_STEP.findall(text)) > _MAX_STEPS:
+            yield loc, f"has more than {_MAX_STEPS} steps, or more than {_MAX_ARRAYS} times `[]`"
 
 
 def _paths_of(manifest: Manifest) -> Iterator[tuple[Loc, str | None]]:

@@ -64,6 +64,13 @@ async def show(
     for name, way in found["auth"].items():
         for field in way["fields"]:
             output.say(f"--method {name} --credential {field['name']}=…  {field['label']}{_remark(field)}")
+    if hook := found["webhook"]:
+        output.say(f"Webhooks: {hook['description']}")
+        for field in hook["secrets"]:
+            output.say(f"--credential {field['name']}=…  {field['label']} (optional; verifies webhooks)")
+        output.say(f"Events: {', '.join(found['event_types'])}")
+    if notify := found["notify"]:
+        output.say(f"Messages go to a channel: {notify['channel']['label']}{_remark(notify['channel'])}")
     rows = [(item["name"], item["method"], item["description"]) for item in found["endpoints"]]
     output.show_table(("endpoint", "method", "description"), rows, "No endpoints.")
     output.note(f"Depth: {found['depth']['score']} %")
