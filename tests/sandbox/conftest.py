@@ -136,6 +136,24 @@ def pager(sandbox: Sandbox) -> Client:
 
 
 @pytest.fixture
+def sentry(sandbox: Sandbox) -> Client:
+    ready = sandbox.ready(ORIGIN)["sentry"]
+    return Client(sandbox, {"authorization": f"Bearer {ready['token']}"}, "/sentry/api/0")
+
+
+@pytest.fixture
+def github(sandbox: Sandbox) -> Client:
+    ready = sandbox.ready(ORIGIN)["github"]
+    headers = {"authorization": f"Bearer {ready['token']}", "user-agent": "tests"}
+    return Client(sandbox, headers, "/github")
+
+
+@pytest.fixture
+def receiver(sandbox: Sandbox) -> Client:
+    return Client(sandbox, prefix="/receiver")
+
+
+@pytest.fixture
 def linear(sandbox: Sandbox) -> Client:
     ready = sandbox.ready(ORIGIN)["linear"]
     return Client(sandbox, {"authorization": ready["api_key"]}, "/linear")

@@ -86,7 +86,7 @@ async def test_an_endless_fault_lasts_until_it_is_deleted(control, snow):
     ("order", "name"),
     [
         ({"kind": "status"}, "service"),
-        ({"service": "github", "kind": "status"}, "service"),
+        ({"service": "nothing", "kind": "status"}, "service"),
         ({"service": "servicenow", "kind": "explode"}, "kind"),
         ({"service": "servicenow", "kind": "status", "times": 0}, "times"),
         ({"service": "servicenow", "kind": "status", "status": 42}, "status"),

@@ -11,10 +11,13 @@ from trunkline.clock import Clock
 from trunkline.sandbox.control import ControlApi
 from trunkline.sandbox.discord import Discord
 from trunkline.sandbox.faults import Failing, FaultBook
+from trunkline.sandbox.github import GitHub
 from trunkline.sandbox.journal import BODY_KEPT, Entry, Journal
 from trunkline.sandbox.linear import Linear
 from trunkline.sandbox.options import SandboxOptions
 from trunkline.sandbox.pagerduty import PagerDuty
+from trunkline.sandbox.receiver import Receiver
+from trunkline.sandbox.sentry import Sentry
 from trunkline.sandbox.service import Service, build_service_app, json_response
 from trunkline.sandbox.servicenow import ServiceNow
 from trunkline.sandbox.slack import Slack
@@ -24,11 +27,14 @@ from trunkline.sandbox.whatsapp import WhatsApp
 FAKES: dict[str, Callable[[SandboxOptions], Service]] = {
     ServiceNow.name: ServiceNow,
     PagerDuty.name: PagerDuty,
+    Sentry.name: Sentry,
     Linear.name: Linear,
+    GitHub.name: GitHub,
     Slack.name: Slack,
     Discord.name: Discord,
     Telegram.name: Telegram,
     WhatsApp.name: WhatsApp,
+    Receiver.name: Receiver,
 }
 
 

@@ -5,6 +5,7 @@ the hub, so that the two check each other.
 """
 
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,11 +23,17 @@ ANSWER_KEPT = 64 * 1024
 _SECONDS = 30
 _OURS = {"url", "event", "secret", "tamper", "times", "anywhere"}
 _MAX_TIMES = 1_000
+_SIGNATURE = re.compile(r"[0-9A-Za-z+/]{20,}")
 
 
 def _corrupt(value: str) -> str:
-    """Change the signature but not its form: the last letter or digit becomes another one."""
-    return value[:-1] + ("1" if value[-1:] == "0" else "0")
+    """Change one character in the middle of every signature, but not the form of the header."""
+    changed = _SIGNATURE.sub(lambda found: _flip(found[0], len(found[0]) // 2), value)
+    return changed if changed != value else _flip(value, len(value) - 1)
+
+
+def _flip(text: str, place: int) -> str:
+    return text[:place] + ("1" if text[place] == "0" else "0") + text[place + 1 :]
 
 
 TAMPER: dict[str, Callable[[Outgoing], Outgoing]] = {
@@ -52,7 +59,7 @@ async def deliver(service: Service, order: dict[str, Any], clock: Clock) -> dict
     """
     url = _target(order)
     tamper = order.get("tamper")
-    if tamper is not None and tamper not in TAMPER:
+    if tamper is not None and tamper not in list(TAMPER):
         raise Invalid.field(("tamper",), f"must be one of: {', '.join(TAMPER)}")
     times = order.get("times", 1)
     if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= _MAX_TIMES:
@@ -67,7 +74,7 @@ async def deliver(service: Service, order: dict[str, Any], clock: Clock) -> dict
 def _build(service: Service, order: dict[str, Any], at: datetime) -> Outgoing:
     events = service.webhooks()
     event, secret = order.get("event"), order.get("secret")
-    if event not in events:
+    if not isinstance(event, str) or event not in events:
         raise Invalid.field(("event",), f"must be one of: {', '.join(events) or 'nothing: it sends none'}")
     if secret is not None and not (isinstance(secret, str) and secret):
         raise Invalid.field(("secret",), "must be a text")
@@ -120,7 +127,7 @@ async def _send(url: str, sent: Outgoing) -> dict[str, Any]:
         raise Unavailable(f"no answer from {url}: {str(error) or type(error).__name__}") from error
     return {
         "status": answer.status,
-        "headers": dict(answer.headers),
+        "headers": {str(name): value for name, value in answer.headers.items()},
         "body": raw.decode(errors="replace"),
         "sent": {"headers": headers, "body": sent.body.decode(errors="replace")},
     }

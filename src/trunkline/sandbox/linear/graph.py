@@ -1,6 +1,7 @@
 """Run a GraphQL request over the workspace: validation, complexity, filters, sorting, connections, mutations."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from graphql import (
     ExecutionResult,
     GraphQLError,
     GraphQLResolveInfo,
+    GraphQLSchema,
     OperationDefinitionNode,
     build_schema,
     execute,
@@ -26,6 +28,11 @@ _KINDS = {"users": "User", "teams": "Team", "workflowStates": "WorkflowState", "
 _KINDS |= {"projects": "Project", "issues": "Issue"}
 
 
+@cache
+def _schema() -> GraphQLSchema:
+    return build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
+
+
 class RefusedRequestError(Exception):
     """A request that is not run at all, answered 400."""
 
@@ -39,8 +46,7 @@ class Graph:
     """The schema over one workspace."""
 
     def __init__(self) -> None:
-        text = Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8")
-        self._schema = build_schema(text)
+        self._schema = _schema()
 
     def run(
         self, workspace: Workspace, query: str, variables: dict[str, Any] | None, operation: str | None

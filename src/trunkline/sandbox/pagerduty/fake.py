@@ -23,7 +23,9 @@ from trunkline.sandbox.pagerduty.errors import (
 from trunkline.sandbox.pagerduty.events import MAX_EVENT, EventsApi, parse_event
 from trunkline.sandbox.pagerduty.incidents import URGENCIES, Incident, Incidents, LogEntry, iso
 from trunkline.sandbox.pagerduty.listing import choices, page, select_incidents, time_range
+from trunkline.sandbox.pagerduty.webhooks import builders
 from trunkline.sandbox.service import (
+    Build,
     RefusedError,
     Service,
     accepts,
@@ -51,6 +53,7 @@ class PagerDuty(Service):
         self._clock = options.clock
         self._token = options.credential(self.name, "token")
         self._routing_key = options.credential(self.name, "routing_key", lambda: secrets.token_hex(16))
+        self._secret = options.credential(self.name, "webhook_secret")
         self._window = (0.0, 0)
         self._start()
 
@@ -74,10 +77,14 @@ class PagerDuty(Service):
             "events_url": base_url,
             "routing_key": self._routing_key,
             "service_id": next(iter(self._account.things["services"])),
+            "webhook_secret": self._secret,
         }
 
     def credentials(self) -> list[str]:
-        return [self._token, self._routing_key]
+        return [self._token, self._routing_key, self._secret]
+
+    def webhooks(self) -> dict[str, Build]:
+        return builders(self._account, self._incidents, self._secret)
 
     def routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
