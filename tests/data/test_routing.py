@@ -15,7 +15,7 @@ from trunkline.http.server import open_app
 from trunkline.services import api_keys, deliveries, events, routes, routing
 from trunkline.services.events import NewEvent
 from trunkline.services.routes import Change, Draft, Route
-from trunkline.services.targets import SignedWebhook
+from trunkline.services.targets import Notify, SignedWebhook
 from trunkline.settings import Settings
 from trunkline.tables import deliveries as delivery_table
 from trunkline.tables import event_readers
@@ -118,6 +118,19 @@ async def test_a_delivery_says_which_event_and_where(app: App, alice: Context, h
     assert [(row["event_sequence"], row["state"]) for row in rows] == [(1, "pending"), (2, "pending")]
     assert {row["destination_id"] for row in rows} == {route.destination_id}
     assert {row["workspace_id"] for row in rows} == {alice.workspace_id}
+
+
+async def test_a_route_through_a_service_hears_of_it_only_by_name(app: App, alice: Context, happen: Happen):
+    chat = Notify(connector="slack", channel="C0PAGER")
+    await a_route(alice, "*", target=chat)
+    await a_route(alice, "slack.*", target=chat)
+    named = await a_route(alice, "slack.app_mention", target=chat)
+    elsewhere = await a_route(alice, "slack.*")
+    message, mention = await happen("slack.message", "slack.app_mention")
+    await route_all(app)
+    assert sorted(await planned(app)) == sorted(
+        [(named.id, mention), (elsewhere.id, message), (elsewhere.id, mention)]
+    )
 
 
 async def test_a_route_does_not_see_what_was_before_it(app: App, alice: Context, happen: Happen):

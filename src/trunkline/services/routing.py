@@ -192,12 +192,21 @@ async def _match_all(
             planned += [
                 Planned(head.id, head.sequence, route.id, route.destination_id)
                 for route in found
-                if route.after_sequence < head.sequence
+                if route.after_sequence < head.sequence and not is_echo(route, head.type)
             ]
             if len(planned) >= MOST_PLANNED:
                 return head.sequence, planned
         await asyncio.sleep(0)  # others may run
     return heads[-1].sequence, planned
+
+
+def is_echo(route: Route, event_type: str) -> bool:
+    """Tell whether an event comes from the kind of service the route sends through, which its pattern does not name in full.
+
+    A service may tell of our own message: without this a route for everything would feed itself.
+    """
+    connector = route.target.get("connector")
+    return connector is not None and "*" in route.event_type and event_type.startswith(f"{connector}.")
 
 
 async def _match_few(
@@ -275,7 +284,8 @@ async def matching(app: App, workspace_id: str, event: NewEvent) -> list[Route]:
     now = app.clock.now()
     fields = {name: getattr(event, name) for name in NewEvent.__dataclass_fields__}
     whole = Event(**fields, workspace_id=workspace_id, sequence=0, received_at=now)
-    return matcher.match(event.type, event.project, lambda: to_document(whole))
+    found = matcher.match(event.type, event.project, lambda: to_document(whole))
+    return [route for route in found if not is_echo(route, event.type)]
 
 
 @dataclass(frozen=True, slots=True)
