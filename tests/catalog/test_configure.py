@@ -145,3 +145,40 @@ def test_stored_credentials_need_not_be_sent_again():
 
 def test_a_credential_of_the_greatest_length_is_accepted():
     assert check_credentials(MANIFEST, OAUTH, {"client_id": "i", "client_secret": "s" * 8192}) == []
+
+
+HOOKED = parse_manifest(
+    b"""\
+name: Acme
+webhook:
+  verify:
+    standard: {type: standard, secret: standard}
+    key: {type: ed25519, secret: key, header: x}
+    hmac: {type: hmac, secret: hmac, header: y}
+  secrets: {standard: {label: S}, key: {label: K}, hmac: {label: H}}
+""",
+    "acme",
+)
+
+
+def test_secrets_of_webhooks_are_optional_and_known_without_a_way_in():
+    assert check_credentials(HOOKED, None, {}) == []
+    good = {
+        "standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "key": f"{'0f' * 32} {'1e' * 32}",
+        "hmac": "any thing",
+    }
+    assert check_credentials(HOOKED, None, good) == []
+    assert faults(check_credentials(HOOKED, None, {"hmak": "x"})) == [
+        ("credentials.hmak", "Acme does not ask for this; did you mean 'hmac'?")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"standard": "whsec_pass word"}, "whsec_ and base64"), ({"key": "0f" * 31}, "64 hexadecimal digits")],
+)
+def test_a_key_that_can_verify_nothing_is_refused_when_it_is_entered(values, said):
+    (fault,) = check_credentials(HOOKED, None, values)
+    assert said in fault.msg
+    assert next(iter(values.values())) not in str(fault)

@@ -1,5 +1,6 @@
 """Judge what a person enters to use a connector: its config, its way in, its credentials. Stores nothing."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -143,7 +144,27 @@ def check_credentials(
                 problems.append(FieldError(("credentials", name), "Field required", "missing"))
         else:
             problems += _secret_problems(name, values[name])
+            problems += _key_problems(manifest, name, values[name])
     return problems
+
+
+_KEYS = {
+    "standard": (
+        r"(?:whsec_)?[A-Za-z0-9+/_-]{16,}={0,2}",
+        "must be whsec_ and base64, as the service shows it",
+    ),
+    "ed25519": (r"[0-9A-Fa-f]{64}|[A-Za-z0-9+/_-]{43}=?", "must be a public key: 64 hexadecimal digits"),
+}
+
+
+def _key_problems(manifest: Manifest, name: str, value: Any) -> Iterator[FieldError]:
+    """Find what cannot verify any webhook. Several keys may stand in one value, separated by white space."""
+    ways = manifest.webhook.verify.values() if manifest.webhook else ()
+    for way in ways:
+        if way.secret == name and way.type in _KEYS and isinstance(value, str):
+            form, text = _KEYS[way.type]
+            if not all(re.fullmatch(form, part) for part in value.split()[:16]):
+                yield FieldError(("credentials", name), text)
 
 
 def _named_by(method: AuthMethod | None, name: str) -> bool:
