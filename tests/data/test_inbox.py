@@ -63,6 +63,17 @@ async def test_more_integrations_than_turns_are_served_by_their_patience(app):
     assert served == list(reversed(many))
 
 
+async def test_large_requests_are_taken_a_few_at_a_time(app):
+    for each in (LOUD, LOUD, QUIET, OTHER):
+        await inbox.receive(app, _source(each), {}, b"x" * 3_000)
+    await inbox.receive(app, _source(LOUD), {}, b"x" * 20_000)
+    taken = []
+    while rows := await app.db.read(lambda conn: inbox.waiting(conn, 100, most_bytes=6_000)):
+        taken.append([row.integration_id for row in rows])
+        await _mark(app, [row.id for row in rows])
+    assert taken == [[LOUD, QUIET], [LOUD, OTHER], [LOUD]]
+
+
 async def test_nothing_waits_in_an_empty_inbox(app):
     assert await _waiting(app, 10) == []
 

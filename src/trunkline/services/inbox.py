@@ -29,6 +29,7 @@ MOST_READ = 8 * 1024 * 1024
 """Bytes of bodies that are read at a time."""
 _STREAMED = {"stream_results": True, "max_row_buffer": 50}  # else the driver would fetch all of it
 _RETRY_SECONDS = 1.0
+_STORED_AT_ONCE = 500  # other writes of the process wait for no more than these
 _BUSY = 100
 _REST = 9
 _LONGEST_REST = 1.0
@@ -76,7 +77,7 @@ class _Intake:
 
     async def _store_all(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
+            batch, self._waiting = self._waiting[:_STORED_AT_ONCE], self._waiting[_STORED_AT_ONCE:]
             rows = [row for row, _ in batch]
             self._count(len(rows))
             write = asyncio.ensure_future(self._app.db.write(partial(_insert, rows=rows)))
@@ -206,6 +207,8 @@ def waiting(conn: Connection, limit: int, most_bytes: int = MOST_READ) -> list[R
     found: list[Row] = []
     sources = list(conn.scalars(_SOURCES, {"limit": limit}))
     for index, integration_id in enumerate(sources):
+        if most_bytes <= 0:
+            break
         left = len(sources) - index
         share, bytes_left = math.ceil((limit - len(found)) / left), most_bytes / left
         given = {"integration_id": integration_id, "limit": share}
