@@ -42,7 +42,7 @@ async def _things(alice: Client, endpoint) -> dict[str, str]:
     person = (await alice.post("/v1/{ws}/people", {"email": "bob@example.com", "name": "Bob"})).json
     target = {"type": "webhook", "url": "https://hooks.example"}
     route = (await alice.post("/v1/{ws}/routes", {"event_type": "*", "target": target})).json
-    (event_id,) = await happen(alice, "alert.opened")
+    await happen(alice, "alert.opened")
     (delivery,) = await listed(alice)
     return {
         "workspace_id": alice.workspace_id,

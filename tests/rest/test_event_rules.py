@@ -264,6 +264,8 @@ def test_long_dedup_keys_that_differ_stay_different():
         (b"\xff\xfe\x00", "application/octet-stream", {"text": "\ufffd\ufffd\0"}),
         (b"a=1&b=x+y&a=2&c=", "application/x-www-form-urlencoded", {"a": "2", "b": "x y", "c": ""}),
         (b"payload=%7B%22a%22%3A1%7D", "application/x-www-form-urlencoded; charset=utf-8", {"a": 1}),
+        (b'{"a": 1, "b": "x=y&z"}', "application/x-www-form-urlencoded", {"a": 1, "b": "x=y&z"}),
+        (b"{a=1", "application/x-www-form-urlencoded", {"{a": "1"}),
         (b"payload=%7B", "application/x-www-form-urlencoded", {"payload": "{"}),
         (b'\xef\xbb\xbf{"a": "\\ud800", "b": NaN}', "application/json", {"a": "\ufffd", "b": None}),
         ('{"a": "é"}'.encode("utf-16"), "application/json", {"a": "é"}),

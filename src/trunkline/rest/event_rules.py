@@ -84,11 +84,14 @@ def _parse(body: bytes, content_type: str) -> tuple[Any, str | None]:
     kind = content_type.partition(";")[0].strip().lower()
     if not body.strip():
         return {}, None
-    if kind == "application/x-www-form-urlencoded":
+    is_form = kind == "application/x-www-form-urlencoded"
+    if is_form and not body.lstrip().startswith((b"{", b"[")):  # many a sender of JSON calls it a form
         return _form(body)
     value, fault = _json(body)
     if fault is None:
         return value, None
+    if is_form:
+        return _form(body)
     declared = kind.endswith(("/json", "+json"))
     return {"text": body.decode("utf-8", "replace")}, fault if declared else None
 
