@@ -41,7 +41,7 @@ LINEAR_ISSUE = {
     "id": "9cfb482a-81e3-4154-b5b9-2c805e70a02d",
     "identifier": "COR-41",
     "title": "Retry storm on webhook worker",
-    "priority": 2,
+    "priority": 2.0,
     "createdAt": "2026-05-01T12:00:00.000Z",
     "state": {"id": "s1", "name": "In Progress", "type": "started"},
     "assignee": {"id": "u1", "name": "Ana Reyes", "email": "ana@example.com"},

@@ -111,7 +111,7 @@ def snake(name: str) -> str:
 
 
 def utc(text: Any) -> Any:
-    """Write a service's time as this format does: ISO 8601, UTC, `Z`, no empty fraction; what is no time stays."""
+    """Write a service's time as this format does: ISO 8601, UTC, `Z`, milliseconds if any; what is no time stays."""
     if isinstance(text, datetime):
         when = text
     else:
@@ -123,7 +123,7 @@ def utc(text: Any) -> Any:
         when = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     except OverflowError:
         return text
-    return when.isoformat().replace("+00:00", "Z")
+    return when.isoformat(timespec="milliseconds" if when.microsecond else "seconds").replace("+00:00", "Z")
 
 
 def stamp(when: datetime | None) -> str | None:
@@ -156,6 +156,8 @@ def _value(name: str, value: Any) -> Any:
         return utc(value)
     if name in _NUMBERS and isinstance(value, str) and value.isdecimal():
         return int(value[:18])  # one service counts in strings
+    if name in _NUMBERS and isinstance(value, float) and value.is_integer():
+        return int(value)  # another has floats for 0 to 4
     if isinstance(value, Mapping):  # somebody without a name is nobody
         return dict(value) if any(part is not None for part in value.values()) else None
     return value
