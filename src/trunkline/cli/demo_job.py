@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 
 from trunkline.cli import output
 from trunkline.cli.stages import show_stages, summary
@@ -17,6 +18,8 @@ from trunkline.sandbox.scenario import Call
 
 _PAGE_SIZE = 500
 _STAGE_LINES = 12
+_DELIVERY_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Job:
         await self.connect()
         await self.look_around()
         await self.page_somebody()
+        await self.pass_an_alert_on()
         await self.read_everything()
         await self.show_one_call()
 
@@ -67,6 +71,41 @@ class Job:
         answer = await self._call(scenario.page_somebody(self.incident, service))
         output.done(f"from {scenario.incident_name(self.incident)}: {answer['final_result']}")
 
+    async def pass_an_alert_on(self) -> None:
+        """Have one service send a signed alert, and find it as a message in the chat."""
+        hook = await self.hub.integrations.hook(scenario.TRACKER)
+        await self._ensure_route(scenario.route(self.sandbox))
+        started = self.clock.monotonic()
+        order = scenario.alert(self.hub.url + hook["path"])
+        sent = await self._order(f"{scenario.TRACKER}/deliver", order)
+        if sent.get("status") != 202:
+            raise RemoteFailed(f"the alert was answered with {sent.get('status')}: {sent.get('body')}")
+        event_id = orjson.loads(sent["body"])["id"]
+        delivery = await self._delivered(event_id, started + _DELIVERY_SECONDS)
+        seconds = self.clock.monotonic() - started
+        found = await self._call(scenario.newest_message(self.sandbox))
+        line = scenario.first_line(found["data"])
+        if scenario.ALERT not in line:
+            raise RemoteFailed(f"the newest message is another: {line!r}")
+        state = f"{delivery['state']} in {seconds:.1f} s"
+        output.done(f"signed alert of {scenario.TRACKER} to {scenario.CHAT}, {state}: {line}")
+
+    async def _ensure_route(self, body: dict[str, Any]) -> None:
+        async for route in self.hub.routes.all():
+            if route["name"] == body["name"]:
+                await self.hub.routes.update(route["id"], **body)
+                return
+        await self.hub.routes.create(**body)
+
+    async def _delivered(self, event_id: str, give_up_at: float) -> dict[str, Any]:
+        while True:
+            async for delivery in self.hub.deliveries.all(event_id=event_id):
+                if delivery["state"] == "delivered":
+                    return delivery
+            if self.clock.monotonic() > give_up_at:
+                raise RemoteFailed(f"event {event_id} was not delivered within {_DELIVERY_SECONDS:.0f} s")
+            await self.clock.sleep(_LOOK_SECONDS)
+
     async def read_everything(self) -> None:
         """Page through all incidents and count the distinct ones."""
         started, pages, names = self.clock.monotonic(), 0, set[str]()
@@ -90,7 +129,7 @@ class Job:
 
     async def show_one_call(self) -> None:
         """Make the service fail once, call it, and show what each stage made of the answer."""
-        await self._order_outage()
+        await self._order("faults", scenario.one_outage())
         call = scenario.summary()
         answer = await self.hub.test(call.integration, call.endpoint, call.params)
         output.say("")
@@ -100,15 +139,17 @@ class Job:
         if answer.get("error") or answer.get("retries") != 1:
             raise RemoteFailed(f"expected an answer after one retry: {summary(answer)}")
 
-    async def _order_outage(self) -> None:
-        url = f"{self.sandbox['control_url']}/faults"
+    async def _order(self, path: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Tell the sandbox what to do."""
+        url = f"{self.sandbox['control_url']}/{path}"
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(url, json=scenario.one_outage()) as answer,
+                session.post(url, json=order) as answer,
             ):
                 if answer.status >= 300:
-                    raise Unavailable(f"The sandbox refused to fail on demand: {await answer.text()}")
+                    raise Unavailable(f"The sandbox refused {path}: {await answer.text()}")
+                return dict(await answer.json())
         except aiohttp.ClientError as error:
             raise Unavailable(f"The sandbox does not answer at {url}") from error
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-CONNECTORS = ("servicenow", "pagerduty")
-TICKETS, PAGER = CONNECTORS
+CONNECTORS = ("servicenow", "pagerduty", "sentry", "slack")
+TICKETS, PAGER, TRACKER, CHAT = CONNECTORS
+ALERT = "ZeroDivisionError in the checkout"
 SUMMARY = "newest_incident"
 _NEWEST_FIRST = "ORDERBYDESCopened_at"
 
@@ -46,7 +47,7 @@ class Call:
 
 def integrations(ready: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the bodies that create the integrations, from what a running sandbox says of itself."""
-    tickets, pager = ready[TICKETS], ready[PAGER]
+    tickets, pager, tracker, chat = (ready[name] for name in CONNECTORS)
     return [
         {
             "name": TICKETS,
@@ -66,7 +67,45 @@ def integrations(ready: Mapping[str, Any]) -> list[dict[str, Any]]:
             "config": {"url": pager["url"], "events_url": pager["url"], "from_email": pager["from_email"]},
             "credentials": {"method": "api_key", "values": {"api_key": pager["token"]}},
         },
+        {
+            "name": TRACKER,
+            "display_name": "Sentry (sandbox)",
+            "connector": TRACKER,
+            "config": {"url": tracker["url"], "organization": tracker["organization"]},
+            "credentials": {
+                "method": "token",
+                "values": {"bearer_token": tracker["token"], "webhook_secret": tracker["webhook_secret"]},
+            },
+        },
+        {
+            "name": CHAT,
+            "display_name": "Slack (sandbox)",
+            "connector": CHAT,
+            "config": {"url": chat["url"]},
+            "credentials": {"method": "bot_token", "values": {"bearer_token": chat["token"]}},
+        },
     ]
+
+
+def route(ready: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of the route by which alerts reach the chat."""
+    target = {"type": "notify", "connector": CHAT, "channel": ready[CHAT]["channel"]}
+    return {"name": "Errors to the pager's channel", "event_type": "sentry.*", "target": target}
+
+
+def alert(hook_url: str) -> dict[str, Any]:
+    """Return the order that makes the error tracker send a signed alert to a hook."""
+    return {"url": hook_url, "event": "event_alert", "title": ALERT, "level": "fatal"}
+
+
+def newest_message(ready: Mapping[str, Any]) -> Call:
+    return Call(CHAT, "list_messages", {"channel": ready[CHAT]["channel"], "limit": 1})
+
+
+def first_line(messages: Any) -> str:
+    """Return the first line of the newest message of a channel."""
+    found = messages.get("messages", []) if isinstance(messages, dict) else messages
+    return str(found[0].get("text", "")).splitlines()[0] if found else ""
 
 
 def newest_incidents(limit: int) -> Call:
