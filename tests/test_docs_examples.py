@@ -177,6 +177,10 @@ def _variables(page: Path, place: Place) -> dict[str, str]:
             "SERVICE": pager["service_id"],
         }
         values |= {"KEY": pager["routing_key"]}
+        sentry, linear, github = (place.sandbox[name] for name in ("sentry", "linear", "github"))
+        values |= {"SENTRY": sentry["url"], "SENTRY_TOKEN": sentry["token"]}
+        values |= {"LINEAR": linear["url"], "LINEAR_KEY": linear["api_key"]}
+        values |= {"GITHUB": github["url"], "GITHUB_TOKEN": github["token"]}
         for name in ("slack", "discord", "telegram", "whatsapp"):
             values |= {name.upper(): place.sandbox[name]["url"]}
             values |= {f"{name.upper()}_TOKEN": place.sandbox[name]["token"]}
