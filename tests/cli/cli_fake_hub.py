@@ -73,6 +73,8 @@ class FakeHub:
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
+    streams: dict[str, bytes] = field(default_factory=dict)
+    """What is answered as it stands, by path without the workspace."""
 
     def answer(self, method: str, path: str, body: Any, status: int = 200) -> None:
         self.answers[method, path] = (status, body)
@@ -117,6 +119,8 @@ def start(hub: FakeHub) -> ThreadingHTTPServer:
             body = json.loads(sent) if sent else None
             status, found = hub.respond(self.command, self.path, self.headers.get("Authorization"), body)
             raw = hub.raw if hub.raw is not None else b"" if status == 204 else json.dumps(found).encode()
+            stream = hub.streams.get(re.sub(rf"^/v1/{WORKSPACE}|\?.*$", "", self.path))
+            status, raw = (status, raw) if stream is None else (200, stream)
             self.send_response(status)
             for name, value in hub.headers.items():
                 self.send_header(name, value)

@@ -32,6 +32,10 @@ COMMANDS: dict[str, _Lazy] = {
     "sandbox": _Lazy("sandbox", "sandbox", "Run only the fake services, until Ctrl-C.", _RUN),
     "integration": _Lazy("integrations", "app", "List, make, change, test and delete integrations.", _USE),
     "call": _Lazy("calls", "call", "Call an endpoint of an integration for real.", _USE),
+    "hook": _Lazy("hooks", "app", "Where services post their webhooks.", _USE),
+    "event": _Lazy("events", "app", "Read the log of events, live too; read one again.", _USE),
+    "route": _Lazy("routes", "app", "Say which events go where; try it on recent ones.", _USE),
+    "delivery": _Lazy("deliveries", "app", "See what was sent, attempt by attempt; send it again.", _USE),
     "connector": _Lazy(
         "connectors", "app", "Read the catalogue; check, try and start connector files.", _USE
     ),

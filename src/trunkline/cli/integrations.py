@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from trunkline.cli import output
-from trunkline.cli.params import read_object, read_secrets, split_pair
+from trunkline.cli.params import given, read_object, read_secrets, split_pair
 from trunkline.cli.reach import AsJson, with_hub
 from trunkline.client import Trunkline
 from trunkline.errors import Invalid
@@ -93,7 +93,7 @@ async def create(
 ) -> None:
     """Make an integration, of a connector or from a file."""
     body = read_object(from_file) if from_file else {}
-    body |= _given(name=name, connector=connector, display_name=display_name, base_url=base_url)
+    body |= given(name=name, connector=connector, display_name=display_name, base_url=base_url)
     _merge_extension(body, config, method, credential)
     if not body.get("name"):
         raise Invalid("Give --name, and --connector or --from-file")
@@ -118,7 +118,7 @@ async def update(
 ) -> None:
     """Change what is given; the rest, secrets too, stays as it is."""
     body = read_object(from_file) if from_file else {}
-    body |= _given(display_name=display_name, enabled=enabled, base_url=base_url)
+    body |= given(display_name=display_name, enabled=enabled, base_url=base_url)
     _merge_extension(body, config, method, credential)
     if not body:
         raise Invalid("Nothing to change: give at least one option")
@@ -169,10 +169,6 @@ async def health(hub: Trunkline, as_json: AsJson = False) -> None:
     output.note(f"Overall: {answer.get('overall_status', 'unknown')}")
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _merge_extension(
     body: dict[str, Any], config: list[str] | None, method: str | None, credential: list[str] | None
 ) -> None:
@@ -181,9 +177,9 @@ def _merge_extension(
         pairs = (split_pair(word) for word in config)
         body["config"] = {**_mapping(body, "config"), **{name: value for name, value, _ in pairs}}
     if method or credential:
-        given = _mapping(body, "credentials")
-        values = {**_mapping(given, "values"), **read_secrets(credential or [])}
-        body["credentials"] = {**given, **_given(method=method), "values": values}
+        stated = _mapping(body, "credentials")
+        values = {**_mapping(stated, "values"), **read_secrets(credential or [])}
+        body["credentials"] = {**stated, **given(method=method), "values": values}
 
 
 def _mapping(body: Mapping[str, Any], name: str) -> dict[str, Any]:

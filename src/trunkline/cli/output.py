@@ -65,7 +65,10 @@ _WAYS_OUT: tuple[tuple[type[TrunklineError], str], ...] = (
         Unavailable,
         "Is the hub running? Start it with `trunkline up`, point to it with --url, or run `trunkline doctor`.",
     ),
-    (NotFound, "See what there is with `trunkline integration list`, `connector list` or `key list`."),
+    (
+        NotFound,
+        "See what there is with `list`: `trunkline integration list`, `route list`, `event list`, `connector list` …",
+    ),
 )
 
 
@@ -104,6 +107,12 @@ def dumps(value: Any, *, indent: bool = True) -> str:
 def show_json(value: Any) -> None:
     """Print one JSON value on stdout, exactly, without any colour or folding."""
     sys.stdout.write(dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def show_line(value: Any) -> None:
+    """Print one JSON value on a line of its own."""
+    sys.stdout.write(dumps(value, indent=False) + "\n")
     sys.stdout.flush()
 
 

@@ -1,7 +1,9 @@
 """Read what people type as values: `k=v`, `k:=json`, JSON and YAML files, secrets that must not be echoed."""
 
+import re
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,39 @@ import orjson
 import typer
 import yaml
 
+from trunkline.clock import SystemClock
 from trunkline.errors import Invalid
 
+_AGO = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _MAX_FILE_BYTES = 1024 * 1024  # what the hub takes as a body
 _BOOLEANS = {"true": True, "false": False}
 _ARTICLES = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Keep the options that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def parse_time(name: str, text: str | None) -> datetime | None:
+    """Read a time: so long ago, as `30m`, `2h` or `7d`, or ISO 8601, in UTC unless it says otherwise.
+
+    Raises:
+        Invalid: naming the option.
+    """
+    if text is None:
+        return None
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago is not None:
+            return SystemClock().now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise Invalid.field(
+            (name,), f"{text!r} is no time, such as 30m, 2h, 7d or 2026-05-03T10:00:00Z"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def parse_params(words: Iterable[str], schema: Mapping[str, Any]) -> dict[str, Any]:

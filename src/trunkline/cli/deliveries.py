@@ -1,0 +1,117 @@
+"""`trunkline delivery …`: what was sent, and sending it again, over the native API."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from trunkline.cli import output
+from trunkline.cli.events import Limit, Since, first
+from trunkline.cli.params import given, parse_time
+from trunkline.cli.reach import AsJson, with_hub
+from trunkline.cli.stages import show_exchanges
+from trunkline.client import Trunkline
+from trunkline.errors import Invalid
+
+app = typer.Typer(no_args_is_help=True, help="See what was sent, attempt by attempt; send it again.")
+
+DeliveryId = Annotated[str, typer.Argument(metavar="DELIVERY", help="Id of the delivery.")]
+OfRoute = Annotated[str | None, typer.Option(help="Only of this route, by id or name.")]
+
+
+@app.command("list")
+@with_hub
+async def list_deliveries(
+    hub: Trunkline,
+    *,
+    state: Annotated[
+        str | None, typer.Option(help="pending, sending, delivered, failed or cancelled.")
+    ] = None,
+    route: OfRoute = None,
+    event: Annotated[str | None, typer.Option(help="Only of this event.")] = None,
+    since: Since = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List deliveries, newest first."""
+    query = given(state=state, event_id=event, since=parse_time("since", since))
+    if route is not None:
+        query["route_id"] = await hub.routes.find(route)
+    items = await first(hub.deliveries.all(**query), limit)
+    if as_json:
+        output.show_json({"items": items})
+        return
+    columns = ("state", "attempts", "next", "status", "error", "created", "id")
+    output.show_table(
+        columns,
+        [_row(item) for item in items],
+        "No such deliveries. Which routes are there? `trunkline route list`",
+    )
+
+
+def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
+    next_at = item["due_at"] if item["state"] == "pending" else None
+    error = item["last_error"]
+    shown = error if error is None or len(error) <= 60 else error[:59] + "…"
+    return (
+        item["state"],
+        item["attempt_count"],
+        next_at,
+        item["last_status"],
+        shown,
+        item["created_at"],
+        item["id"],
+    )
+
+
+@app.command()
+@with_hub
+async def show(
+    hub: Trunkline,
+    delivery: DeliveryId,
+    trace: Annotated[bool, typer.Option("--trace", help="Also show what was sent and received.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a delivery and its attempts."""
+    found = await hub.deliveries.get(delivery)
+    if as_json:
+        output.show_json(found)
+        return
+    attempts = found.pop("attempts")
+    output.show_fields({name.replace("_", " "): value for name, value in found.items()})
+    columns = ("number", "started_at", "duration_ms", "status", "error")
+    rows = [[item[name] for name in columns] for item in attempts]
+    output.show_table(("attempt", "started", "ms", "status", "error"), rows, "Not tried yet.")
+    for item in attempts if trace else ():
+        if item["trace"]:
+            output.note(f"Attempt {item['number']}")
+            show_exchanges(item["trace"])
+
+
+@app.command()
+@with_hub
+async def resend(hub: Trunkline, delivery: DeliveryId) -> None:
+    """Send a delivery again now, whatever became of it before."""
+    await hub.deliveries.resend(delivery)
+    output.note(f"On its way. See what becomes of it with `trunkline delivery show {delivery}`.")
+
+
+@app.command()
+@with_hub
+async def recover(
+    hub: Trunkline,
+    since: Since = None,
+    route: OfRoute = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send again everything that was given up since a time."""
+    time = parse_time("since", since)
+    if time is None:
+        raise Invalid("Give --since, such as --since 2h")
+    recovered = await hub.deliveries.recover(time, None if route is None else await hub.routes.find(route))
+    if as_json:
+        output.show_json({"count": recovered})
+    else:
+        output.say(f"{recovered} deliveries are sent again.")
+    if recovered:
+        output.note("Follow them with `trunkline delivery list --state pending`.")
