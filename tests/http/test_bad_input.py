@@ -55,8 +55,15 @@ async def _paths(alice: Client, endpoint) -> dict[str, str]:
         "endpoint_name": "things",
         "key_id": key["key_id"],
         "person_id": person["id"],
+        "route_id": await _route(alice),
     }
     return {route.operation_id or "": route.path.format(**things) for route in WITH_BODY}
+
+
+async def _route(alice: Client) -> str:
+    target = {"type": "webhook", "url": "https://hooks.example"}
+    made = await alice.post("/v1/{ws}/routes", {"event_type": "*", "target": target})
+    return str(made.json["id"])
 
 
 async def _send_to_all(alice: Client, endpoint, raw: bytes) -> AsyncIterator[tuple[str, Reply]]:

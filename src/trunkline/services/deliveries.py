@@ -99,7 +99,7 @@ def ensure_destination(
     """Make a route's destination known, with its limits; one that was switched off begins anew.
 
     Args:
-        label: what people call it, such as "C0PAGER through Slack".
+        label: what people call it, such as "pager through the team's chat".
         connector: of a `notify` target; with its `integration_id`, or None for the workspace's oldest.
         notify: the connector's.
     """

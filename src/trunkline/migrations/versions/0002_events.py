@@ -15,6 +15,7 @@ def upgrade() -> None:
     _create_log()
     _create_routes()
     _create_deliveries()
+    _create_attempts()
 
 
 def _create_inbox() -> None:
@@ -189,6 +190,9 @@ def _create_deliveries() -> None:
     op.create_index(
         "ix_deliveries_workspace_id_created_at_id", "deliveries", ["workspace_id", "created_at", "id"]
     )
+
+
+def _create_attempts() -> None:
     op.create_table(
         "delivery_attempts",
         sa.Column("delivery_id", _ID, nullable=False),
