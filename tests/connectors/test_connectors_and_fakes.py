@@ -212,7 +212,11 @@ async def test_every_endpoint_of_github_is_answered(services):
     assert (await github.call("get_issue", **issue))["labels"] == ["incident"]
     assert (await github.call("comment", **issue, text="Looking."))["url"]
     assert (await github.call("close_issue", **issue, reason="not_planned"))["state"] == "closed"
-    assert await github.call("list_pulls", **where, state="all")
+    pull = (await github.call("list_pulls", **where, state="all"))[0]
+    assert (await github.call("get_pull", **where, number=pull["number"]))["base"] == "main"
+    run = (await github.call("list_workflow_runs", **where, status="failure"))[0]
+    assert await github.call("rerun_failed_jobs", **where, run_id=run["id"]) == {}
+    assert await github.call("list_workflow_runs", **where, status="failure") == []
     assert await github.call("list_commits", **where)
     assert await github.call("create_dispatch", **where, event_type="deploy") is None
     assert await github.refused("get_issue", **where, number=9_999) == "HTTP 404 from GitHub: Not Found"
@@ -230,7 +234,28 @@ SENT = [
         ("pagerduty.incident.triggered", "high", "trigger"),
     ),
     ("pagerduty", "incident.resolved", {"urgency": "low"}, ("pagerduty.incident.resolved", "low", "resolve")),
+    ("github", "push", {}, ("github.push", None, None)),
+    ("github", "issues", {"action": "opened"}, ("github.issues.opened", None, None)),
+    (
+        "github",
+        "pull_request",
+        {"action": "closed", "form": True},
+        ("github.pull_request.merged", None, None),
+    ),
+    ("github", "workflow_run", {}, ("github.workflow_run.failed", "high", "trigger")),
+    ("github", "workflow_run", {"conclusion": "success"}, ("github.workflow_run.succeeded", None, "resolve")),
     ("linear", "Issue", {"priority": 2}, ("linear.issue.created", "high", "trigger")),
+    (
+        "linear",
+        "Issue",
+        {
+            "action": "update",
+            "priority": 0,
+            "state": {"name": "Done", "type": "completed"},
+            "changed": {"stateId": "x"},
+        },
+        ("linear.issue.closed", "info", "resolve"),
+    ),
     ("linear", "Comment", {}, ("linear.comment.created", None, None)),
     ("linear", "Project", {"action": "update"}, ("linear.project.updated", None, None)),
 ]

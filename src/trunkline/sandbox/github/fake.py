@@ -90,6 +90,7 @@ class GitHub(Service):
             ("GET", f"{repo}/pulls/{{number}}", self._pull),
             ("GET", f"{repo}/commits", self._commits),
             ("GET", f"{repo}/actions/runs", self._runs),
+            ("POST", f"{repo}/actions/runs/{{id}}/rerun-failed-jobs", self._rerun),
             ("POST", f"{repo}/dispatches", self._dispatch),
         ]
         return [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in wanted]
@@ -226,8 +227,25 @@ class GitHub(Service):
         return _page(request, found)
 
     async def _runs(self, request: Request) -> Response:
-        runs = self.account.runs[request.path_params["repo"]]
+        params = request.query_params
+        runs = [
+            run
+            for run in self.account.runs[request.path_params["repo"]]
+            if params.get("branch") in {None, run["head_branch"]}
+            and params.get("event") in {None, run["event"]}
+            and params.get("status") in {None, run["status"], run["conclusion"]}
+        ]
         return _page(request, runs, wrapped="workflow_runs")
+
+    async def _rerun(self, request: Request) -> Response:
+        runs = self.account.runs[request.path_params["repo"]]
+        run = next((one for one in runs if str(one["id"]) == request.path_params["id"]), None)
+        if run is None:
+            raise RefusedError(404)
+        if run["conclusion"] != "failure":
+            raise RefusedError(403, "This workflow run cannot be retried")
+        run |= {"status": "queued", "conclusion": None, "run_attempt": run["run_attempt"] + 1}
+        return json_response({}, 201)
 
     async def _dispatch(self, request: Request) -> Response:
         given = await _body(request)
