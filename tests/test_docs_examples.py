@@ -37,7 +37,12 @@ from trunkline.cli.checking import check_file
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("docs")]
 SECONDS = 30
 HUB, SANDBOX = "127.0.0.1:8700", "127.0.0.1:8099"
-CAPTURED = {"integrations": "integration_id", "people": "person_id", "api-keys": "key_id"}
+CAPTURED = {
+    "integrations": "integration_id",
+    "people": "person_id",
+    "api-keys": "key_id",
+    "routes": "route_id",
+}
 
 
 def _pages_with(*kinds: str) -> list[Any]:
@@ -80,7 +85,7 @@ class Place:
             "authorization": f"Bearer {self.hub['api_key']}"
         }
         request = urllib.request.Request(
-            self.hub["url"] + path, body.encode() or None, headers, method=method
+            self.hub["url"] + path, self.named(body).encode() or None, headers, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=SECONDS) as answer:

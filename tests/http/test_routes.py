@@ -1,6 +1,8 @@
 """Routes over HTTP: made, checked, shown, changed, tried on recent events, and their secrets."""
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 from http_asgi import Client, Reply
 from trunkline.clock import ManualClock
 from trunkline.context import App
+from trunkline.rest.signatures import new_signing_secret, sign_standard
 from trunkline.services import events, routes
 from trunkline.services.events import NewEvent
 from trunkline.tables import deliveries, destinations
@@ -349,3 +352,22 @@ async def test_a_deleted_integration_leaves_its_routes(alice: Client, chat):
     await alice.delete(f"/v1/{{ws}}/integrations/{chat['id']}")
     shown = (await alice.get(f"{PATH}/{route['id']}")).json
     assert (shown["enabled"], shown["target"]["integration_id"]) == (True, chat["id"])
+
+
+async def test_the_page_s_own_receiver_takes_what_is_signed_and_nothing_else():
+    page = (Path(__file__).parents[2] / "docs/routes.md").read_text()
+    found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(found[1], names)
+    secret, old, body = new_signing_secret(), new_signing_secret(), b'{"a": 1}'
+    now = datetime.now(UTC)
+    names["verify"](secret, sign_standard([secret, old], "id", now, body), body)
+    names["verify"](old, sign_standard([secret, old], "id", now, body), body)
+    for headers, raw in [
+        (sign_standard([old], "id", now, body), body),
+        (sign_standard([secret], "id", now, body), b'{"a": 2}'),
+        (sign_standard([secret], "id", now - timedelta(minutes=6), body), body),
+        (sign_standard([secret], "id", now, body) | {"webhook-id": "other"}, body),
+    ]:
+        with pytest.raises(ValueError, match=r"old|not signed"):
+            names["verify"](secret, headers, raw)

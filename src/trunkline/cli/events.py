@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Read the log of events, live too; 
 
 EventId = Annotated[str, typer.Argument(metavar="EVENT", help="Id of the event.")]
 Type = Annotated[
-    str | None, typer.Option(help="Only these types; * is any run of characters, such as 'sentry.*'.")
+    str | None, typer.Option(help="Only these types; * is any run of characters, such as 'alert.*'.")
 ]
 Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
 Since = Annotated[

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True, help="Say which events go where; try it 
 
 Named = Annotated[str, typer.Argument(metavar="ROUTE", help="Id of the route, or its name.")]
 EventType = Annotated[
-    str | None, typer.Option(help="Types of events; * is any run of characters, such as 'sentry.*'.")
+    str | None, typer.Option(help="Types of events; * is any run of characters, such as 'alert.*'.")
 ]
 Name = Annotated[str | None, typer.Option(help="Name for people.")]
 Project = Annotated[str | None, typer.Option(help="Only events of this project; '' for any.")]
@@ -111,7 +111,7 @@ async def create(
     target = await _target(hub, **words, endpoint=endpoint, param=param, webhook=webhook)
     body |= given(target=target)
     if not body.get("event_type"):
-        raise Invalid("Give --event-type, such as --event-type 'sentry.*', or --from-file")
+        raise Invalid("Give --event-type, such as --event-type 'alert.*', or --from-file")
     if not body.get("target"):
         raise Invalid("Say where to: --channel with --connector, --endpoint with --integration, or --webhook")
     _show_made(await hub.routes.create(**body), as_json)
@@ -200,7 +200,7 @@ async def try_out(
         body = {name: there[name] for name in ("event_type", "project_id", "conditions")}
     body |= given(event_type=event_type, project_id=project, conditions=_conditions(condition))
     if not body.get("event_type"):
-        raise Invalid("Give a route, or --event-type such as --event-type 'sentry.*'")
+        raise Invalid("Give a route, or --event-type such as --event-type 'alert.*'")
     found = await hub.routes.try_out(**body)
     if as_json:
         output.show_json(found)
