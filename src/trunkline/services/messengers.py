@@ -185,7 +185,7 @@ async def _is_open(app: App, message: Message, window: Window) -> bool:
 
 
 def _is_refused(trace: Trace, window: Window) -> bool:
-    if trace.error is None and not window.refused:
+    if trace.error is None or not window.refused:
         return False
     return all(Path.compile(path).get(trace.raw_response) == value for path, value in window.refused.items())
 
