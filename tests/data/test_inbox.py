@@ -122,15 +122,18 @@ async def test_new_requests_ring_the_bell(app):
     assert app.bells.inbox.rung > before
 
 
-async def test_readers_rest_in_a_burst_and_never_stop(app, clock: ManualClock):
-    assert inbox.rest_seconds(app, 0.01) == 0.0
+async def test_readers_rest_in_a_burst_and_never_stop(app, clock: ManualClock, monkeypatch):
+    assert (inbox.rest_seconds(app, 0.01), inbox.turn(app, 800)) == (0.0, 800)
     clock.advance(1)
     await _receive(app, *[LOUD] * 150)
-    assert inbox.pressure(app) == 150
-    assert inbox.rest_seconds(app, 0.01) == pytest.approx(0.09)
+    assert (inbox.pressure(app), inbox.turn(app, 800), inbox.turn(app, 10)) == (150, 50, 10)
+    assert inbox.rest_seconds(app, 0.01) == pytest.approx(0.003)
     assert inbox.rest_seconds(app, 60.0) == 1.0
     clock.advance(1)
     assert inbox.pressure(app) == 150
+    monkeypatch.setattr(inbox, "pressure", lambda _app: 1_000_000)
+    assert inbox.rest_seconds(app, 0.01) == pytest.approx(0.09)
+    monkeypatch.undo()
     clock.advance(1)
     assert (inbox.pressure(app), inbox.rest_seconds(app, 1.0)) == (0, 0.0)
 

@@ -31,7 +31,9 @@ _STREAMED = {"stream_results": True, "max_row_buffer": 50}  # else the driver wo
 _RETRY_SECONDS = 1.0
 _STORED_AT_ONCE = 500  # other writes of the process wait for no more than these
 _BUSY = 100
-_REST = 9
+_BURST_TURN = 50
+_REST_RATE = 500
+_MOST_REST = 9
 _LONGEST_REST = 1.0
 
 
@@ -146,11 +148,17 @@ def pressure(app: App) -> int:
 
 
 def rest_seconds(app: App, worked: float) -> float:
-    """Return how long a reader that worked for so long should rest: not at all, but in a burst nine times as long.
+    """Return how long a reader that worked for so long should rest: the longer, the more comes in, up to nine times.
 
     So storing, which a service waits for, goes first, and reading goes on all the same.
     """
-    return min(worked * _REST, _LONGEST_REST) if pressure(app) > _BUSY else 0.0
+    rate = pressure(app)
+    return min(worked * min(rate / _REST_RATE, _MOST_REST), _LONGEST_REST) if rate > _BUSY else 0.0
+
+
+def turn(app: App, most: int) -> int:
+    """Return how many requests a reader should take at once: few in a burst, for what is stored waits meanwhile."""
+    return min(most, _BURST_TURN) if pressure(app) > _BUSY else most
 
 
 # As text, with values ready for the driver: at thousands a second each conversion counts.

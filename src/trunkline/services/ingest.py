@@ -54,7 +54,7 @@ async def read_due(app: App) -> bool:
     In a burst it rests between batches, so that storing what comes in keeps its rate.
     """
     started = app.clock.monotonic()
-    rows, readers = await app.db.read(_waiting)
+    rows, readers = await app.db.read(partial(_waiting, limit=inbox.turn(app, _AT_ONCE)))
     writing: asyncio.Task[None] | None = None
     for part in _parts(rows):
         read = [(row, _events_of(app, row, readers)) for row in part]
@@ -69,8 +69,8 @@ async def read_due(app: App) -> bool:
     return bool(rows)
 
 
-def _waiting(conn: Connection) -> tuple[list[inbox.Row], _Readers]:
-    rows = inbox.waiting(conn, _AT_ONCE)
+def _waiting(conn: Connection, limit: int) -> tuple[list[inbox.Row], _Readers]:
+    rows = inbox.waiting(conn, limit)
     return rows, _readers(conn, {row.integration_id for row in rows})
 
 
