@@ -32,7 +32,7 @@ _RETRY_SECONDS = 1.0
 _STORED_AT_ONCE = 500  # other writes of the process wait for no more than these
 _BUSY = 100
 _BURST_TURN = 50
-_REST_RATE = 500
+_REST_RATE = 300
 _MOST_REST = 9
 _LONGEST_REST = 1.0
 
