@@ -107,6 +107,16 @@ def services(clock):
     return lambda name: Service(name, sandbox, clock)
 
 
+async def test_who_is_on_call_and_assigned_has_an_email_address(services):
+    pagerduty = services("pagerduty")
+    assert {person["email"] for person in await pagerduty.call("list_oncalls")} == {
+        "alice@example.com",
+        "bob@example.com",
+    }
+    incidents = await pagerduty.call("list_incidents", statuses=["triggered"])
+    assert {incident["assignee"]["email"] for incident in incidents} == {"alice@example.com"}
+
+
 async def test_every_endpoint_of_linear_is_answered_by_the_schemas_own_names(services):
     linear = services("linear")
     assert (await linear.call("get_viewer"))["name"] == "Alice Abara"

@@ -42,6 +42,35 @@ async def test_an_incident_goes_from_triggered_to_acknowledged_to_resolved_and_n
     assert all(entry["agent"]["type"] == "user_reference" for entry in log)
 
 
+async def test_objects_that_include_names_come_in_full_others_as_references(pager):
+    incident = await opened(pager)
+    assignee = incident["assignments"][0]["assignee"]
+    assert "email" not in assignee
+    parts = {"include[]": ["assignees", "teams"]}
+    listed = await pager.get("/incidents", sort_by="created_at:desc", limit="1", **parts)
+    read = await pager.get(f"/incidents/{incident['id']}", **parts)
+    for shown in (listed.json["incidents"][0], read.json["incident"]):
+        whole = shown["assignments"][0]["assignee"]
+        assert (whole["type"], whole["id"], whole["email"]) == ("user", assignee["id"], "alice@example.com")
+        assert [team["type"] for team in shown["teams"]] == ["team"]
+        assert shown["service"]["type"] == "service_reference"
+    oncall = (await pager.get("/oncalls", **{"include[]": "users"})).json["oncalls"][0]
+    assert (oncall["user"]["type"], oncall["user"]["email"]) == ("user", "alice@example.com")
+    assert oncall["schedule"]["type"] == "schedule_reference"
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("/incidents", {"include[]": "everything"}),
+        ("/incidents", {"include": "assignees"}),
+        ("/oncalls", {"include[]": "assignees"}),
+    ],
+)
+async def test_what_include_cannot_name_is_refused(pager, path, parts):
+    assert (await pager.get(path, **parts)).status == 400
+
+
 async def test_title_urgency_assignees_and_policy_can_be_changed_and_a_wrong_one_changes_nothing(pager):
     incident = await opened(pager)
     user = (await pager.get("/users")).json["users"][3]

@@ -1,6 +1,7 @@
 """The account around the incidents: users, teams, services, escalation policies, schedules. Fixed at start."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,17 @@ UNPAID_ABILITIES = ("coordinated_responding", "preview_intelligent_alert_groupin
 _PEOPLE = ("Alice Abara", "Bob Bauer", "Charlie Costa", "Dara Diaz", "Elif Evans", "Femi Fischer")
 _SERVICES = ("Checkout", "Billing", "Search", "Web Shop", "Data Platform", "Identity")
 _TEAMS = ("Payments", "Platform")
+_PLACES = {
+    "acknowledgers": "acknowledger",
+    "agents": "last_status_change_by",
+    "assignees": "assignee",
+    "escalation_policies": "escalation_policy",
+    "schedules": "schedule",
+    "services": "service",
+    "teams": "teams",
+    "users": "user",
+}
+"""Where the references stand that a value of `include[]` turns into whole objects."""
 
 
 def make_id(dice: random.Random) -> str:
@@ -117,6 +129,24 @@ class Account:
         own = {"id": thing.id, "type": thing.kind, "summary": thing.name, "name": thing.name}
         address = {"self": f"{base}/{collection}/{thing.id}", "html_url": html_url(collection, thing.id)}
         return {**own, **address, **thing.fields, **refs}
+
+    def include(self, base: str, value: Any, wanted: Sequence[str]) -> Any:
+        """Return a document with the objects in full that `include[]` asks for, in place of their references."""
+        places = {_PLACES[name] for name in wanted if name in _PLACES}
+        return self._include(base, value, places) if places else value
+
+    def _include(self, base: str, value: Any, places: set[str], *, is_wanted: bool = False) -> Any:
+        if isinstance(value, list):
+            return [self._include(base, item, places, is_wanted=is_wanted) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if is_wanted and str(value.get("type")).endswith("_reference"):
+            for collection, things in self.things.items():
+                if value["id"] in things:
+                    return self.document(base, collection, things[value["id"]])
+        return {
+            name: self._include(base, item, places, is_wanted=name in places) for name, item in value.items()
+        }
 
     def _resolve(self, base: str, value: Any) -> Any:
         if isinstance(value, tuple):

@@ -22,7 +22,14 @@ from trunkline.sandbox.pagerduty.errors import (
 )
 from trunkline.sandbox.pagerduty.events import MAX_EVENT, EventsApi, parse_event
 from trunkline.sandbox.pagerduty.incidents import URGENCIES, Incident, Incidents, LogEntry, iso
-from trunkline.sandbox.pagerduty.listing import choices, page, select_incidents, time_range
+from trunkline.sandbox.pagerduty.listing import (
+    INCIDENT_PARTS,
+    ONCALL_PARTS,
+    choices,
+    page,
+    select_incidents,
+    time_range,
+)
 from trunkline.sandbox.pagerduty.webhooks import builders
 from trunkline.sandbox.service import (
     Build,
@@ -171,20 +178,21 @@ class PagerDuty(Service):
     async def _list(self, request: Request) -> dict[str, Any]:
         everything = list(self._incidents.by_id.values())
         found = select_incidents(request, everything, self._clock.now())
-        base = base_url(request)
-        return page(
-            request,
-            "incidents",
-            found,
-            lambda incident: self._incidents.fragment(incident, base),
-            cap=self._options.pagerduty_page_cap,
-        )
+        show = self._shown(request)
+        return page(request, "incidents", found, show, cap=self._options.pagerduty_page_cap)
+
+    def _shown(self, request: Request) -> Callable[[Incident], Any]:
+        """Return how an incident is shown: ready JSON, or with what `include[]` asks for."""
+        base, wanted = base_url(request), choices(request, "include", INCIDENT_PARTS)
+        if not wanted:
+            return lambda incident: self._incidents.fragment(incident, base)
+        return lambda incident: self._account.include(base, self._incidents.document(incident, base), wanted)
 
     async def _get(self, request: Request) -> dict[str, Any]:
         return self._wrapped(request, self._incidents.get(request.path_params["id"]))
 
     def _wrapped(self, request: Request, incident: Incident) -> dict[str, Any]:
-        return {"incident": self._incidents.fragment(incident, base_url(request))}
+        return {"incident": self._shown(request)(incident)}
 
     async def _create(self, request: Request) -> Response:
         user = self._requester(request)
@@ -280,7 +288,8 @@ class PagerDuty(Service):
             for level, rule in enumerate(policy.refs["escalation_rules"], 1)
             if not wanted or policy.id in wanted
         ]
-        return page(request, "oncalls", oncalls, lambda oncall: oncall)
+        parts = choices(request, "include", ONCALL_PARTS)
+        return page(request, "oncalls", oncalls, lambda oncall: account.include(base, oncall, parts))
 
     async def _abilities(self, request: Request) -> dict[str, Any]:
         del request

@@ -15,6 +15,20 @@ MAX_RECORDS = 10_000
 DEFAULT_LIMIT = 25
 DEFAULT_RANGE = timedelta(days=30)
 LONGEST_RANGE = timedelta(days=183)
+INCIDENT_PARTS = (
+    "acknowledgers",
+    "agents",
+    "assignees",
+    "conference_bridge",
+    "escalation_policies",
+    "first_trigger_log_entries",
+    "priorities",
+    "services",
+    "teams",
+    "users",
+)
+ONCALL_PARTS = ("escalation_policies", "schedules", "users")
+"""What `include[]` may name."""
 _SORTABLE: dict[str, Callable[[Incident], Any]] = {
     "incident_number": lambda incident: incident.number,
     "created_at": lambda incident: incident.created_at,
