@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from trunkline.http.native.models import (
     ApiKeyQuery,
@@ -15,12 +15,11 @@ from trunkline.http.native.models import (
     RotateApiKeyRequest,
 )
 from trunkline.http.native.paging import page_of
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.services import api_keys, workspaces
 from trunkline.services.api_keys import NewKey
 
-router = APIRouter(route_class=NativeRoute)
-_TAG = "API keys"
+router = Router("API keys")
 _NOT_FOUND = {404: "API key not found."}
 _REFUSED = {422: "Invalid request body or role."}
 
@@ -29,15 +28,7 @@ def _shown_once(key: NewKey) -> CreateApiKeyResponse:
     return CreateApiKeyResponse.model_validate({**key.row, "api_key": key.api_key})
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/auth/me",
-    permission=None,
-    id="get-me",
-    returns=MeResponse,
-    tag=_TAG,
-)
+@router.answers("GET /v1/auth/me", None, id="get-me", returns=MeResponse)
 async def me(call: Call) -> MeResponse:
     """Show who the caller is."""
     caller = call.caller
@@ -56,15 +47,7 @@ async def me(call: Call) -> MeResponse:
     )
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/api-keys",
-    permission="ApiKey.view",
-    id="list-api-keys",
-    returns=PaginatedResponse[ApiKeyResponse],
-    tag=_TAG,
-)
+@router.answers("GET /v1/{workspace_id}/api-keys", "ApiKey.view", returns=PaginatedResponse[ApiKeyResponse])
 async def list_api_keys(
     call: Call, workspace_id: UUID, query: Annotated[ApiKeyQuery, Query()]
 ) -> dict[str, Any]:
@@ -75,16 +58,12 @@ async def list_api_keys(
     return page_of(rows, total, query.continuation_token)
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/api-keys",
-    permission="ApiKey.create",
-    id="create-api-key",
+@router.answers(
+    "POST /v1/{workspace_id}/api-keys",
+    "ApiKey.create",
     status=201,
     returns=CreateApiKeyResponse,
     errors=_REFUSED,
-    tag=_TAG,
 )
 async def create_api_key(call: Call, workspace_id: UUID, body: CreateApiKeyRequest) -> CreateApiKeyResponse:
     """Make a key that holds at most what the caller holds; its text is shown this once."""
@@ -99,15 +78,11 @@ async def create_api_key(call: Call, workspace_id: UUID, body: CreateApiKeyReque
     return _shown_once(key)
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/api-keys/{key_id}/rotate",
-    permission="ApiKey.update",
-    id="rotate-api-key",
+@router.answers(
+    "POST /v1/{workspace_id}/api-keys/{key_id}/rotate",
+    "ApiKey.update",
     returns=CreateApiKeyResponse,
     errors=_NOT_FOUND | _REFUSED,
-    tag=_TAG,
 )
 async def rotate_api_key(
     call: Call, workspace_id: UUID, key_id: str, body: RotateApiKeyRequest
@@ -116,16 +91,7 @@ async def rotate_api_key(
     return _shown_once(await api_keys.rotate(call, key_id, body.duration_days))
 
 
-@operation(
-    router,
-    "DELETE",
-    "/v1/{workspace_id}/api-keys/{key_id}",
-    permission="ApiKey.delete",
-    id="delete-api-key",
-    status=204,
-    errors=_NOT_FOUND,
-    tag=_TAG,
-)
+@router.answers("DELETE /v1/{workspace_id}/api-keys/{key_id}", "ApiKey.delete", status=204, errors=_NOT_FOUND)
 async def delete_api_key(call: Call, workspace_id: UUID, key_id: str) -> None:
     """Revoke a key; it stops working at once."""
     await api_keys.revoke(call, key_id)

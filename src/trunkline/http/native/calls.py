@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from trunkline.errors import Conflict, RemoteFailed
 from trunkline.http.native.errors import to_answer
@@ -14,20 +14,18 @@ from trunkline.http.native.models import (
     TestEndpointRequest,
     TestEndpointResponse,
 )
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.http.wire import Answer, encode
 from trunkline.rest.trace import Trace
 from trunkline.services import actions
 
-router = APIRouter(route_class=NativeRoute)
+router = Router("Integrations")
 _NOT_FOUND = {404: "Integration not found."}
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/integrations/health-check",
-    permission="Integration.view",
+@router.answers(
+    "GET /v1/{workspace_id}/integrations/health-check",
+    "Integration.view",
     id="health-check-integrations",
     returns=dict[str, Any],
 )
@@ -47,11 +45,9 @@ async def health_check(call: Call, workspace_id: UUID) -> dict[str, Any]:
     }
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/integrations/{integration_id}/endpoints/{endpoint_name}/call",
-    permission="Integration.view",
+@router.answers(
+    "POST /v1/{workspace_id}/integrations/{integration_id}/endpoints/{endpoint_name}/call",
+    "Integration.view",
     id="call-integration-endpoint",
     returns=CallResponse,
     errors=_NOT_FOUND | {409: "The integration is disabled.", 502: "The remote service failed."},
@@ -102,11 +98,9 @@ def _failed(call: Call, trace: Trace, service: str, *, with_trace: bool) -> Answ
     return Answer(to_answer(error, call.request_id).status, encode(extra))
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/integrations/{integration_id}/endpoints/{endpoint_name}/test",
-    permission="Integration.view",
+@router.answers(
+    "POST /v1/{workspace_id}/integrations/{integration_id}/endpoints/{endpoint_name}/test",
+    "Integration.view",
     id="test-integration-endpoint",
     returns=TestEndpointResponse,
     errors=_NOT_FOUND,
@@ -131,11 +125,9 @@ async def test_endpoint(
     }
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/integrations/{integration_id}/test-connection",
-    permission="Integration.view",
+@router.answers(
+    "POST /v1/{workspace_id}/integrations/{integration_id}/test-connection",
+    "Integration.view",
     id="test-integration-connection",
     returns=TestConnectionResponse,
     errors=_NOT_FOUND,

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from fastapi import APIRouter
-
 from trunkline.catalog.depth import depth
 from trunkline.catalog.manifest import Manifest, credential_fields, webhook_fields
 from trunkline.catalog.webhook_checks import event_types
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 
-router = APIRouter(route_class=NativeRoute)
-_TAG = "Connectors"
+router = Router("Connectors")
 
 
 def to_wire(manifest: Manifest) -> dict[str, Any]:
@@ -60,15 +57,7 @@ def _webhook(manifest: Manifest) -> dict[str, Any] | None:
     }
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/connectors",
-    permission="Connector.view",
-    id="list-connectors",
-    returns=dict[str, Any],
-    tag=_TAG,
-)
+@router.answers("GET /v1/connectors", "Connector.view", returns=dict[str, Any])
 async def list_connectors(call: Call) -> dict[str, Any]:
     """List the catalogue, and what is wrong with files that could not be read."""
     catalog = call.app.catalog
@@ -79,15 +68,11 @@ async def list_connectors(call: Call) -> dict[str, Any]:
     }
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/connectors/{connector_id}",
-    permission="Connector.view",
-    id="get-connector",
+@router.answers(
+    "GET /v1/connectors/{connector_id}",
+    "Connector.view",
     returns=dict[str, Any],
     errors={404: "Connector not found."},
-    tag=_TAG,
 )
 async def get_connector(call: Call, connector_id: str) -> dict[str, Any]:
     """Show what a connector needs and what it can do."""

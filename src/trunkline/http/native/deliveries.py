@@ -4,16 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from trunkline.http.native.models import PageQuery, PaginatedResponse
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.services import deliveries
 from trunkline.services.deliveries import Filter
 
-router = APIRouter(route_class=NativeRoute)
-_TAG = "Deliveries"
+router = Router("Deliveries")
 _NOT_FOUND = {404: "Delivery not found."}
 State = Literal["pending", "sending", "delivered", "failed", "cancelled"]
 
@@ -82,14 +81,8 @@ class RecoverResponse(BaseModel):
     count: int
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/deliveries",
-    permission="Delivery.view",
-    id="list-deliveries",
-    returns=PaginatedResponse[DeliveryResponse],
-    tag=_TAG,
+@router.answers(
+    "GET /v1/{workspace_id}/deliveries", "Delivery.view", returns=PaginatedResponse[DeliveryResponse]
 )
 async def list_deliveries(
     call: Call, workspace_id: UUID, query: Annotated[DeliveryQuery, Query()]
@@ -111,15 +104,11 @@ async def list_deliveries(
     }
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/deliveries/{delivery_id}",
-    permission="Delivery.view",
-    id="get-delivery",
+@router.answers(
+    "GET /v1/{workspace_id}/deliveries/{delivery_id}",
+    "Delivery.view",
     returns=DeliveryWithAttemptsResponse,
     errors=_NOT_FOUND,
-    tag=_TAG,
 )
 async def get_delivery(call: Call, workspace_id: UUID, delivery_id: UUID) -> dict[str, Any]:
     """Show a delivery and its attempts."""
@@ -127,30 +116,18 @@ async def get_delivery(call: Call, workspace_id: UUID, delivery_id: UUID) -> dic
     return {name: getattr(found, name) for name in DeliveryResponse.model_fields} | {"attempts": attempts}
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/deliveries/recover",
-    permission="Delivery.resend",
-    id="recover-deliveries",
-    returns=RecoverResponse,
-    tag=_TAG,
-)
+@router.answers("POST /v1/{workspace_id}/deliveries/recover", "Delivery.resend", returns=RecoverResponse)
 async def recover_deliveries(call: Call, workspace_id: UUID, body: RecoverRequest) -> dict[str, int]:
     """Send again everything that was given up since a time."""
     route_id = str(body.route_id) if body.route_id else None
     return {"count": await deliveries.recover(call, body.since, route_id)}
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/deliveries/{delivery_id}/resend",
-    permission="Delivery.resend",
-    id="resend-delivery",
+@router.answers(
+    "POST /v1/{workspace_id}/deliveries/{delivery_id}/resend",
+    "Delivery.resend",
     returns=DeliveryResponse,
     errors=_NOT_FOUND | {409: "It is being sent, or its route or event is gone."},
-    tag=_TAG,
 )
 async def resend_delivery(call: Call, workspace_id: UUID, delivery_id: UUID) -> deliveries.Delivery:
     """Send a delivery again now, whatever became of it before."""

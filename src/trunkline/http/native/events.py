@@ -6,19 +6,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from trunkline.http.native.models import PaginatedResponse
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.http.wire import Stream, encode
 from trunkline.services import events, ingest, streams
 from trunkline.services.events import Filter, to_cloud_event
 from trunkline.services.streams import News
 
-router = APIRouter(route_class=NativeRoute)
-_TAG = "Events"
+router = Router("Events")
 _NOT_FOUND = {404: "Event not found."}
 _HIGHEST = 2**53
 
@@ -86,15 +85,7 @@ class _EventStream(Response):
     media_type = "text/event-stream"
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/events",
-    permission="Event.view",
-    id="list-events",
-    returns=PaginatedResponse[CloudEvent],
-    tag=_TAG,
-)
+@router.answers("GET /v1/{workspace_id}/events", "Event.view", returns=PaginatedResponse[CloudEvent])
 async def list_events(
     call: Call, workspace_id: UUID, query: Annotated[ListEventsQuery, Query()]
 ) -> dict[str, Any]:
@@ -120,15 +111,11 @@ async def list_events(
 
 
 # Before the route of one event, which would take it for an id.
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/events/stream",
-    permission="Event.view",
-    id="stream-events",
+@router.answers(
+    "GET /v1/{workspace_id}/events/stream",
+    "Event.view",
     response_class=_EventStream,
     errors={429: "The workspace has as many streams as it may."},
-    tag=_TAG,
 )
 async def stream_events(
     call: Call,
@@ -162,31 +149,20 @@ def _written(news: News) -> bytes:
     return b"".join(parts) or b": keep-alive\nid: %d\n\n" % news.position
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/events/{event_id}",
-    permission="Event.view",
-    id="get-event",
-    returns=CloudEvent,
-    errors=_NOT_FOUND,
-    tag=_TAG,
+@router.answers(
+    "GET /v1/{workspace_id}/events/{event_id}", "Event.view", returns=CloudEvent, errors=_NOT_FOUND
 )
 async def get_event(call: Call, workspace_id: UUID, event_id: UUID) -> dict[str, Any]:
     """Show one event."""
     return to_cloud_event(await events.get(call, str(event_id)))
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/events/{event_id}/replay",
-    permission="Event.replay",
-    id="replay-event",
+@router.answers(
+    "POST /v1/{workspace_id}/events/{event_id}/replay",
+    "Event.replay",
     status=201,
     returns=CloudEvent,
     errors=_NOT_FOUND | {409: "There is nothing to read again, or nothing to read it by."},
-    tag=_TAG,
 )
 async def replay_event(call: Call, workspace_id: UUID, event_id: UUID) -> dict[str, Any]:
     """Read the event's request again by today's rules, into a new event that is routed like any other."""

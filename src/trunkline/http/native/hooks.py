@@ -3,13 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.services import hooks
 
-router = APIRouter(route_class=NativeRoute)
+router = Router("Hooks")
 _PATH = "/v1/{workspace_id}/integrations/{integration_id}/hook"
 
 
@@ -30,31 +29,23 @@ def _to_wire(view: hooks.HookView) -> HookResponse:
     return HookResponse.model_validate(view, from_attributes=True)
 
 
-@operation(
-    router,
-    "GET",
-    _PATH,
-    permission="Hook.view",
-    id="get-hook",
+@router.answers(
+    "GET /v1/{workspace_id}/integrations/{integration_id}/hook",
+    "Hook.view",
     returns=HookResponse,
     errors={404: "No such integration, or it takes no webhooks."},
-    tag="Hooks",
 )
 async def get_hook(call: Call, workspace_id: UUID, integration_id: UUID) -> HookResponse:
     """Show the address a service posts its webhooks to, and what is missing before they are accepted."""
     return _to_wire(await hooks.url(call, str(integration_id)))
 
 
-@operation(
-    router,
-    "POST",
-    _PATH,
-    permission="Hook.update",
-    id="rotate-hook",
+@router.answers(
+    "POST /v1/{workspace_id}/integrations/{integration_id}/hook",
+    "Hook.update",
     status=201,
     returns=HookResponse,
     errors={404: "No such integration, or it takes no webhooks."},
-    tag="Hooks",
 )
 async def rotate_hook(call: Call, workspace_id: UUID, integration_id: UUID) -> HookResponse:
     """Make the address, or another one: then the one before works for 24 hours more."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from trunkline.errors import Invalid
 from trunkline.http.native.models import (
@@ -16,12 +16,12 @@ from trunkline.http.native.models import (
     UpdateIntegrationRequest,
 )
 from trunkline.http.native.paging import page_of
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.services import hooks, integrations
 from trunkline.services.drafts import Credentials, Draft
 from trunkline.services.integrations import Change, Filter, Integration
 
-router = APIRouter(route_class=NativeRoute)
+router = Router("Integrations")
 _NOT_FOUND = {404: "Integration not found."}
 
 
@@ -50,13 +50,8 @@ def to_wire(row: Integration) -> dict[str, Any]:
     }
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/integrations",
-    permission="Integration.view",
-    id="list-integrations",
-    returns=PaginatedResponse[IntegrationResponse],
+@router.answers(
+    "GET /v1/{workspace_id}/integrations", "Integration.view", returns=PaginatedResponse[IntegrationResponse]
 )
 async def list_integrations(
     call: Call, workspace_id: UUID, query: Annotated[ListIntegrationsQuery, Query()]
@@ -69,12 +64,9 @@ async def list_integrations(
     return page_of([to_wire(row) for row in page.items], page.total, page.offset)
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/integrations",
-    permission="Integration.create",
-    id="create-integration",
+@router.answers(
+    "POST /v1/{workspace_id}/integrations",
+    "Integration.create",
     status=201,
     returns=IntegrationResponse,
     errors={
@@ -108,12 +100,9 @@ def _credentials(given: CredentialsInput | None) -> Credentials | None:
     return None if given is None else Credentials(given.method, given.values)
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/integrations/{integration_id}",
-    permission="Integration.view",
-    id="get-integration",
+@router.answers(
+    "GET /v1/{workspace_id}/integrations/{integration_id}",
+    "Integration.view",
     returns=IntegrationResponse,
     errors=_NOT_FOUND,
 )
@@ -122,12 +111,9 @@ async def get_integration(call: Call, workspace_id: UUID, integration_id: UUID) 
     return to_wire(await integrations.get(call, str(integration_id)))
 
 
-@operation(
-    router,
-    "PUT",
-    "/v1/{workspace_id}/integrations/{integration_id}",
-    permission="Integration.update",
-    id="update-integration",
+@router.answers(
+    "PUT /v1/{workspace_id}/integrations/{integration_id}",
+    "Integration.update",
     returns=IntegrationResponse,
     errors=_NOT_FOUND | {422: "Invalid request body."},
 )
@@ -147,12 +133,9 @@ async def update_integration(
     return to_wire(await integrations.update(call, str(integration_id), change))
 
 
-@operation(
-    router,
-    "DELETE",
-    "/v1/{workspace_id}/integrations/{integration_id}",
-    permission="Integration.delete",
-    id="delete-integration",
+@router.answers(
+    "DELETE /v1/{workspace_id}/integrations/{integration_id}",
+    "Integration.delete",
     status=204,
     errors=_NOT_FOUND,
 )

@@ -46,13 +46,6 @@ Call = Annotated[Context, Security(_BEARER)]
 
 _UUID = TypeAdapter(UUID)
 _TOO_MANY_FAULTS = 20_000
-_DESCRIPTIONS = {
-    401: "Missing or invalid API key.",
-    403: "Insufficient permissions.",
-    409: "Conflicts with what is stored.",
-    502: "The remote service failed.",
-}
-
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -68,40 +61,6 @@ class Plan:
     body: tuple[str, TypeAdapter[Any]] | None
     headers: tuple[tuple[str, TypeAdapter[Any]], ...] = ()
     """Parameters that are `Header()`s; all of them may be absent."""
-
-
-def operation(
-    router: APIRouter,
-    method: str,
-    path: str,
-    *,
-    permission: str | None,
-    id: str,
-    status: int = 200,
-    returns: Any = None,
-    response_class: type[Response] = JSONResponse,
-    errors: dict[int, str] | None = None,
-    tag: str = "Integrations",
-) -> Callable[[Handler], Handler]:
-    """Declare a route: its permission is checked before its handler runs; None means any valid key."""
-
-    def declare(handler: Handler) -> Handler:
-        described = {401: _DESCRIPTIONS[401]} | ({403: _DESCRIPTIONS[403]} if permission else {})
-        router.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            operation_id=id,
-            status_code=status,
-            response_model=returns,
-            response_class=response_class,
-            tags=[tag],
-            responses={code: {"description": text} for code, text in (described | (errors or {})).items()},
-            openapi_extra={"x-permission": permission} if permission else None,
-        )
-        return handler
-
-    return declare
 
 
 class NativeRoute(APIRoute):
@@ -147,6 +106,51 @@ class NativeRoute(APIRoute):
             arguments[plan.body[0]] = _validate(plan.body[1], value, "body")
         result = await plan.handler(Context(app, caller, request_id), **arguments)
         return result if isinstance(result, Answer | Stream) else Answer(plan.status, _encode(result))
+
+
+class Router(APIRouter):
+    """The routes of one noun, each declared with its permission."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(route_class=NativeRoute, tags=[tag])
+
+    def answers(
+        self,
+        request: str,
+        permission: str | None,
+        *,
+        id: str | None = None,
+        status: int = 200,
+        returns: Any = None,
+        response_class: type[Response] = JSONResponse,
+        errors: dict[int, str] | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Declare a route, such as `GET /v1/{workspace_id}`: its permission is checked before its handler runs.
+
+        Args:
+            permission: None means any valid key.
+            id: the handler's name with hyphens, unless it says otherwise.
+        """
+        method, path = request.split(" ")
+        described = {401: "Missing or invalid API key."} | (errors or {})
+        if permission:
+            described[403] = "Insufficient permissions."
+
+        def declare(handler: Handler) -> Handler:
+            self.add_api_route(
+                path,
+                handler,
+                methods=[method],
+                operation_id=id or handler.__name__.replace("_", "-"),
+                status_code=status,
+                response_model=returns,
+                response_class=response_class,
+                responses={code: {"description": text} for code, text in described.items()},
+                openapi_extra={"x-permission": permission} if permission else None,
+            )
+            return handler
+
+        return declare
 
 
 class RouteIndex:

@@ -3,19 +3,19 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from trunkline.errors import Invalid
 from trunkline.http.native import route_models as models
 from trunkline.http.native.models import PaginatedResponse
 from trunkline.http.native.paging import page_of
-from trunkline.http.native.route import Call, NativeRoute, operation
+from trunkline.http.native.route import Call, Router
 from trunkline.http.wire import Answer, encode
 from trunkline.services import routes, routing, targets
 from trunkline.services.events import Event
 from trunkline.services.routes import Change, Draft, Made, Route
 
-router = APIRouter(route_class=NativeRoute)
+router = Router("Routes")
 _NOT_FOUND = {404: "Route not found."}
 _SHOWN = tuple(models.RouteResponse.model_fields)
 _SHOWN_OF_EVENT = ("sequence", "id", "type", "title", "subject", "project", "severity", "time")
@@ -44,14 +44,8 @@ def _conditions(given: list[models.Condition]) -> list[dict[str, Any]]:
     return [condition.model_dump() for condition in given]
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/routes",
-    permission="Route.view",
-    id="list-routes",
-    returns=PaginatedResponse[models.RouteResponse],
-    tag="Routes",
+@router.answers(
+    "GET /v1/{workspace_id}/routes", "Route.view", returns=PaginatedResponse[models.RouteResponse]
 )
 async def list_routes(
     call: Call, workspace_id: UUID, query: Annotated[models.ListRoutesQuery, Query()]
@@ -61,12 +55,9 @@ async def list_routes(
     return page_of([to_wire(route) for route in page.items], page.total, page.offset)
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/routes",
-    permission="Route.create",
-    id="create-route",
+@router.answers(
+    "POST /v1/{workspace_id}/routes",
+    "Route.create",
     status=201,
     returns=models.ChangedRouteResponse,
     errors={
@@ -74,7 +65,6 @@ async def list_routes(
         409: "The workspace has as many routes as it may have.",
         422: "Invalid request body.",
     },
-    tag="Routes",
 )
 async def create_route(
     call: Call,
@@ -117,30 +107,19 @@ def _event(event: Event) -> dict[str, Any]:
     return {name: getattr(event, name) for name in _SHOWN_OF_EVENT}
 
 
-@operation(
-    router,
-    "GET",
-    "/v1/{workspace_id}/routes/{route_id}",
-    permission="Route.view",
-    id="get-route",
-    returns=models.RouteResponse,
-    errors=_NOT_FOUND,
-    tag="Routes",
+@router.answers(
+    "GET /v1/{workspace_id}/routes/{route_id}", "Route.view", returns=models.RouteResponse, errors=_NOT_FOUND
 )
 async def get_route(call: Call, workspace_id: UUID, route_id: UUID) -> dict[str, Any]:
     """Show one route."""
     return to_wire(await routes.get(call, str(route_id)))
 
 
-@operation(
-    router,
-    "PUT",
-    "/v1/{workspace_id}/routes/{route_id}",
-    permission="Route.update",
-    id="update-route",
+@router.answers(
+    "PUT /v1/{workspace_id}/routes/{route_id}",
+    "Route.update",
     returns=models.ChangedRouteResponse,
     errors=_NOT_FOUND | {422: "Invalid request body."},
-    tag="Routes",
 )
 async def update_route(
     call: Call, workspace_id: UUID, route_id: UUID, body: models.UpdateRouteRequest
@@ -157,30 +136,17 @@ async def update_route(
     return _changed(await routes.update(call, str(route_id), change))
 
 
-@operation(
-    router,
-    "DELETE",
-    "/v1/{workspace_id}/routes/{route_id}",
-    permission="Route.delete",
-    id="delete-route",
-    status=204,
-    errors=_NOT_FOUND,
-    tag="Routes",
-)
+@router.answers("DELETE /v1/{workspace_id}/routes/{route_id}", "Route.delete", status=204, errors=_NOT_FOUND)
 async def delete_route(call: Call, workspace_id: UUID, route_id: UUID) -> None:
     """Delete a route, and cancel what still waits to be sent by it."""
     await routes.delete(call, str(route_id))
 
 
-@operation(
-    router,
-    "POST",
-    "/v1/{workspace_id}/routes/{route_id}/rotate-secret",
-    permission="Route.update",
-    id="rotate-route-secret",
+@router.answers(
+    "POST /v1/{workspace_id}/routes/{route_id}/rotate-secret",
+    "Route.update",
     returns=models.ChangedRouteResponse,
     errors=_NOT_FOUND | {409: "The route's target is no webhook."},
-    tag="Routes",
 )
 async def rotate_route_secret(call: Call, workspace_id: UUID, route_id: UUID) -> dict[str, Any]:
     """Give a signed webhook a new secret; the old one signs too for 24 hours."""
