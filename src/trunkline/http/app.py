@@ -1,5 +1,6 @@
 """The application at the outermost: request ids, the operator's routes, the wire formats, the request boundary."""
 
+import contextlib
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from trunkline.http.native.route import RouteIndex
 from trunkline.http.telemetry import Telemetry
 from trunkline.http.wire import Answer, encode, send_answer
 from trunkline.ids import new_request_id
+from trunkline.services import backlog
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -124,7 +126,9 @@ class Hub:
         return Answer(200, encode({"status": "ready"}))
 
     async def metrics(self) -> Answer:
-        """Return the metrics."""
+        """Return the metrics; those of the database as they were when it does not answer."""
+        with contextlib.suppress(TrunklineError):
+            self.telemetry.behind(await backlog.measure(self.app))
         return Answer(200, self.telemetry.render(), _TEXT)
 
     async def front(self) -> Answer:

@@ -6,9 +6,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.types import Scope
 
 from trunkline import __version__, log
+from trunkline.services.backlog import Backlog
 
 _LOG = log.get("trunkline.http")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_BACKLOG = {
+    "unread_seconds": "How long the oldest webhook has waited to be read.",
+    "unrouted_events": "Events that no route was looked up for yet.",
+    "overdue_seconds": "How long the delivery has waited that is due for longest.",
+}
 
 
 class Telemetry:
@@ -30,6 +37,9 @@ class Telemetry:
             "trunkline_http_faults_total", "Requests that met a fault of ours.", registry=self.registry
         )
         Gauge("trunkline_info", "Version.", ["version"], registry=self.registry).labels(__version__).set(1)
+        self._backlog = {
+            name: Gauge(f"trunkline_{name}", text, registry=self.registry) for name, text in _BACKLOG.items()
+        }
         self._labelled: dict[tuple[str, str, int], Any] = {}
 
     def began(self) -> None:
@@ -58,6 +68,11 @@ class Telemetry:
         """Log the exception at hand with its request."""
         self._faults.inc()
         _LOG.exception("fault", request_id=scope["request_id"], route=scope.get("route_path", "other"))
+
+    def behind(self, backlog: Backlog) -> None:
+        """Note how far behind the steps from a webhook to a message are."""
+        for name, gauge in self._backlog.items():
+            gauge.set(getattr(backlog, name))
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
