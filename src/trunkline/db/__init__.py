@@ -6,15 +6,17 @@ serves; what the drivers raise becomes ours in `faults`.
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from trunkline.db import postgresql, schema, sqlite
 from trunkline.db.lane import Lane
 from trunkline.settings import Settings
 
-__all__ = ["Database", "open_database"]
+__all__ = ["Database", "insert", "open_database"]
 
 T = TypeVar("T")
 
@@ -49,6 +51,11 @@ class Database:
         """Finish what was accepted, then let go of every connection."""
         await asyncio.to_thread(self._writes.close)
         await asyncio.to_thread(self._reads.close)
+
+
+def insert(dialect: str, table: sa.Table) -> Any:
+    """Begin an INSERT of a dialect, which both spell alike: for one that says what to do on a conflict."""
+    return (sqlite_insert if dialect == "sqlite" else postgresql_insert)(table)
 
 
 async def open_database(settings: Settings) -> Database:

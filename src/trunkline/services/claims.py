@@ -24,6 +24,7 @@ _CLOCK_MARGIN = timedelta(milliseconds=50)  # of two sends that must lie apart: 
 _LOOK_AGAIN = timedelta(seconds=1)
 _SWEPT_AT_ONCE = 500
 _OFF = "Not sent: the route was switched off."
+_OF_DELIVERY = ("id", "workspace_id", "event_id", "route_id", "destination_id", "failures", "queued_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ class Claimed:
     id: str
     workspace_id: str
     event_id: str
-    event_sequence: int
     route_id: str
     destination_id: str
     number: int
@@ -44,6 +44,12 @@ class Claimed:
     """The destination's last attempt failed."""
     is_probe: bool = False
     """Its circuit is open: this one attempt tells whether it closes."""
+
+    @classmethod
+    def of(cls, row: Row[Any], number: int, until: datetime, **marks: Any) -> "Claimed":
+        """Read an attempt from the row of its delivery."""
+        shared = {name: getattr(row, name) for name in _OF_DELIVERY}
+        return cls(**shared, number=number, until=until, **marks)
 
 
 @dataclass(slots=True)
@@ -137,8 +143,8 @@ def claim(
         look.at(row)
     turn.claimed = look.taken
     if look.taken:
-        until = now + LEASE
-        conn.execute(_TAKE, [{"delivery": each.id, "worker": worker, "until": until} for each in look.taken])
+        taken = [{"delivery": each.id, "worker": worker, "until": each.until} for each in look.taken]
+        conn.execute(_TAKE, taken)
     if look.turns:
         conn.execute(_SET_TURN, look.turns)
     if look.paces:
@@ -231,8 +237,10 @@ class _Look:
         waiting = self.conn.execute(_WAITING, {"destination": row.id, "limit": count + 1}).all()
         ready = [each for each in waiting[:count] if each.due_at <= self.now]
         is_probe = row.failures >= schedule.CIRCUIT_FAILURES
+        until = self.now + LEASE
         self.taken += [
-            _claimed(each, self.now, is_suspect=row.failures > 0, is_probe=is_probe) for each in ready
+            Claimed.of(each, each.attempts + 1, until, is_suspect=row.failures > 0, is_probe=is_probe)
+            for each in ready
         ]
         self.room -= len(ready)
         self.suspects -= len(ready) if row.failures else 0
@@ -240,7 +248,7 @@ class _Look:
             pace.open_at += len(ready) * pace.between
         open_at = None
         if ready and is_probe:
-            open_at = self.now + LEASE  # nobody else tries before this one's outcome is known
+            open_at = until  # nobody else tries before this one's outcome is known
         elif ready and row.seconds_between > 0:
             open_at = self.now + timedelta(seconds=row.seconds_between) + _CLOCK_MARGIN
         rest = waiting[len(ready) :]
@@ -249,23 +257,6 @@ class _Look:
 
     def _set(self, row: Row[Any], turn: datetime | None, open_at: datetime | None) -> None:
         self.turns.append({"destination": row.id, "turn": turn, "open": open_at})
-
-
-def _claimed(row: Row[Any], now: datetime, *, is_suspect: bool, is_probe: bool) -> Claimed:
-    return Claimed(
-        id=row.id,
-        workspace_id=row.workspace_id,
-        event_id=row.event_id,
-        event_sequence=row.event_sequence,
-        route_id=row.route_id,
-        destination_id=row.destination_id,
-        number=row.attempts + 1,
-        failures=row.failures,
-        queued_at=row.queued_at,
-        until=now + LEASE,
-        is_suspect=is_suspect,
-        is_probe=is_probe,
-    )
 
 
 def call_up_stranded(conn: Connection, now: datetime) -> int:

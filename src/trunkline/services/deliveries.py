@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from trunkline.catalog.manifest import Notify
 from trunkline.context import Context
+from trunkline.db import insert
 from trunkline.errors import Conflict, NotFound
 from trunkline.ids import new_id
 from trunkline.tables import Time, deliveries, delivery_attempts, destinations, events, routes
@@ -33,10 +33,6 @@ class Planned(NamedTuple):
     sequence: int
     route_id: str
     destination_id: str
-
-
-def _insert(conn: Connection, table: sa.Table) -> Any:
-    return (sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert)(table)
 
 
 def plan(conn: Connection, workspace_id: str, planned: Sequence[Planned], now: datetime) -> None:
@@ -63,9 +59,8 @@ def plan(conn: Connection, workspace_id: str, planned: Sequence[Planned], now: d
         }
         for item in planned
     ]
-    conn.execute(
-        _insert(conn, deliveries).on_conflict_do_nothing(index_elements=["route_id", "event_id"]), rows
-    )
+    statement = insert(conn.dialect.name, deliveries)
+    conn.execute(statement.on_conflict_do_nothing(index_elements=["route_id", "event_id"]), rows)
     call_up(conn, dict.fromkeys((item.destination_id for item in planned), now))
 
 
@@ -117,7 +112,7 @@ def _put(
     conn: Connection, destination_id: str, workspace_id: str, label: str, between: float, **more: Any
 ) -> None:
     given = {"label": label, "seconds_between": between, **more}
-    statement = _insert(conn, destinations).values(
+    statement = insert(conn.dialect.name, destinations).values(
         id=destination_id, workspace_id=workspace_id, failures=0, **given
     )
     is_off = destinations.c.disabled_at.is_not(None)

@@ -16,17 +16,15 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from trunkline.context import Context
+from trunkline.db import insert
 from trunkline.errors import NotFound
 from trunkline.ids import new_id
 from trunkline.tables import event_logs, events
 
 OWN_SOURCE = "/trunkline"
 """CloudEvents `source` of what Trunkline itself says; an integration's is `/integrations/{id}`."""
-SEVERITIES = ("critical", "high", "medium", "low", "info")
-ACTIONS = ("trigger", "acknowledge", "resolve")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +123,8 @@ def append_all(conn: Connection, new: Mapping[str, Sequence[NewEvent]], now: dat
     return last
 
 
-def _taking(insert: Any) -> Any:
-    statement = insert(event_logs).values(
+def _taking(dialect: str) -> Any:
+    statement = insert(dialect, event_logs).values(
         workspace_id=sa.bindparam("workspace"), last_sequence=sa.bindparam("count")
     )
     statement = statement.on_conflict_do_update(
@@ -136,7 +134,7 @@ def _taking(insert: Any) -> Any:
     return statement.returning(event_logs.c.last_sequence)
 
 
-_TAKE = {"sqlite": _taking(sqlite.insert), "postgresql": _taking(postgresql.insert)}
+_TAKE = {dialect: _taking(dialect) for dialect in ("sqlite", "postgresql")}
 
 
 def _take_numbers(conn: Connection, workspace_id: str, count: int) -> int:

@@ -16,10 +16,10 @@ from trunkline.services import events, schedule
 from trunkline.services.claims import LEASE, Claimed
 from trunkline.services.deliveries import call_up
 from trunkline.services.events import NewEvent
+from trunkline.services.matching import OWN_TYPES
 from trunkline.tables import Time, deliveries, delivery_attempts, destinations, routes
 from trunkline.tables import events as event_rows
 
-OWN_TYPES = "delivery."
 _LAPSED_AT_ONCE = 200
 _LOST = "The hub stopped while this was being sent, or lost its hold on it; it may have arrived."
 _GONE = "It answered 410 (gone)."
@@ -109,18 +109,7 @@ def take_back(conn: Connection, now: datetime) -> bool:
     """Make due again what a worker that is gone had claimed; the attempt counts. Tell whether events were appended."""
     lost = [
         Outcome(
-            Claimed(
-                id=row.id,
-                workspace_id=row.workspace_id,
-                event_id=row.event_id,
-                event_sequence=row.event_sequence,
-                route_id=row.route_id,
-                destination_id=row.destination_id,
-                number=row.attempts,
-                failures=row.failures,
-                queued_at=row.queued_at,
-                until=row.claimed_until,
-            ),
+            Claimed.of(row, row.attempts, row.claimed_until),
             "lost",
             row.claimed_until - LEASE,
             error=_LOST,
@@ -341,6 +330,5 @@ def _tell_failed(conn: Connection, ids: Iterable[str], now: datetime) -> bool:
 
 
 def _append(conn: Connection, news: Mapping[str, Sequence[NewEvent]], now: datetime) -> bool:
-    for workspace_id in sorted(news):
-        events.append(conn, workspace_id, news[workspace_id], now)
+    events.append_all(conn, news, now)
     return bool(news)

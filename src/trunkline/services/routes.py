@@ -4,7 +4,7 @@ A route looks only at events after it was made: `after_sequence` is the number o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,10 +16,10 @@ from trunkline.context import Context
 from trunkline.errors import Conflict, Invalid, NotFound
 from trunkline.ids import new_id
 from trunkline.rest.signatures import new_signing_secret
-from trunkline.services import deliveries, targets
+from trunkline.services import deliveries, events, targets
 from trunkline.services.matching import Pattern, compile_conditions
 from trunkline.services.targets import Checked, Target
-from trunkline.tables import event_logs, routes
+from trunkline.tables import routes
 
 SECRET, PREVIOUS_SECRET = "signing_secret", "previous_signing_secret"
 OVERLAP = timedelta(hours=24)
@@ -81,18 +81,9 @@ class Made:
     warning: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A slice of a list and the size of the whole."""
-
-    items: list[Route]
-    total: int
-    offset: int = 0
-
-
 def from_row(row: sa.RowMapping) -> Route:
     """Read a route as it is stored."""
-    return Route(**{str(name): value for name, value in row.items()})
+    return Route(**{name: row[name] for name in Route.__slots__})
 
 
 def check_filter(event_type: str | None, conditions: Sequence[Mapping[str, Any]] | None) -> None:
@@ -148,7 +139,7 @@ async def create(ctx: Context, draft: Draft) -> Made:
         count = sa.select(sa.func.count()).where(routes.c.workspace_id == ctx.workspace_id)
         if int(conn.scalar(count) or 0) >= MAX_ROUTES:
             raise Conflict(f"A workspace has at most {MAX_ROUTES:,} routes; delete some.")
-        stored = _replaced(route, after_sequence=_last_sequence(conn, ctx.workspace_id))
+        stored = replace(route, after_sequence=events.last_sequence(conn, ctx.workspace_id))
         conn.execute(sa.insert(routes), _values(stored))
         vault.store(conn, sealed)
         _ensure_destination(conn, stored.destination_id, ctx.workspace_id, checked)
@@ -159,10 +150,6 @@ async def create(ctx: Context, draft: Draft) -> Made:
 
 def _values(route: Route) -> dict[str, Any]:
     return {name: getattr(route, name) for name in Route.__slots__}
-
-
-def _replaced(route: Route, **changes: Any) -> Route:
-    return Route(**(_values(route) | changes))
 
 
 def _ensure_destination(conn: Connection, destination_id: str, workspace_id: str, checked: Checked) -> None:
@@ -177,11 +164,6 @@ def _ensure_destination(conn: Connection, destination_id: str, workspace_id: str
     )
 
 
-def _last_sequence(conn: Connection, workspace_id: str) -> int:
-    query = sa.select(event_logs.c.last_sequence).where(event_logs.c.workspace_id == workspace_id)
-    return int(conn.scalar(query) or 0)
-
-
 def _by_id(ctx: Context, route_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(routes.c.workspace_id == ctx.workspace_id, routes.c.id == route_id)
 
@@ -192,24 +174,27 @@ async def get(ctx: Context, route_id: str) -> Route:
     Raises:
         NotFound: absent, or another workspace's.
     """
-    query = sa.select(routes).where(_by_id(ctx, route_id))
-    row = await ctx.app.db.read(lambda conn: conn.execute(query).mappings().one_or_none())
+    return await ctx.app.db.read(lambda conn: _find(conn, sa.select(routes).where(_by_id(ctx, route_id))))
+
+
+def _find(conn: Connection, query: sa.Select[Any]) -> Route:
+    row = conn.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(_NOT_FOUND)
     return from_row(row)
 
 
-async def list_page(ctx: Context, enabled: bool | None, limit: int, offset: int) -> Page:
-    """List routes, newest first: all, or only those that are on or off."""
+async def list_page(ctx: Context, enabled: bool | None, limit: int, offset: int) -> tuple[list[Route], int]:
+    """List routes, newest first: all, or only those that are on or off; also tell how many there are."""
     where = routes.c.workspace_id == ctx.workspace_id
     if enabled is not None:
         where = sa.and_(where, routes.c.enabled == enabled)
     query = sa.select(routes).where(where).order_by(routes.c.created_at.desc(), routes.c.id.desc())
     count = sa.select(sa.func.count()).select_from(routes).where(where)
 
-    def read(conn: Connection) -> Page:
+    def read(conn: Connection) -> tuple[list[Route], int]:
         found = conn.execute(query.slice(offset, offset + limit)).mappings()
-        return Page([from_row(row) for row in found], int(conn.scalar(count) or 0), offset)
+        return [from_row(row) for row in found], int(conn.scalar(count) or 0)
 
     return await ctx.app.db.read(read)
 
@@ -251,11 +236,7 @@ async def update(ctx: Context, route_id: str, change: Change) -> Made:
 
 
 def _locked(conn: Connection, ctx: Context, route_id: str) -> Route:
-    query = sa.select(routes).where(_by_id(ctx, route_id)).with_for_update()
-    row = conn.execute(query).mappings().one_or_none()
-    if row is None:
-        raise NotFound(_NOT_FOUND)
-    return from_row(row)
+    return _find(conn, sa.select(routes).where(_by_id(ctx, route_id)).with_for_update())
 
 
 def _changed(
@@ -280,8 +261,8 @@ def _changed(
         values["target"] = checked.stored | kept
         values["destination_id"] = checked.destination_id(before.workspace_id)
     if looks_anew:
-        values["after_sequence"] = _last_sequence(conn, before.workspace_id)
-    return _replaced(before, **values)
+        values["after_sequence"] = events.last_sequence(conn, before.workspace_id)
+    return replace(before, **values)
 
 
 async def delete(ctx: Context, route_id: str) -> None:
@@ -331,7 +312,7 @@ async def _try_rotation(ctx: Context, route_id: str) -> Made | None:
             return None
         vault.store(conn, sealed)
         target = before.target | {"previous_secret_until": until.isoformat().replace("+00:00", "Z")}
-        after = _replaced(before, target=target, updated_at=max(ctx.now, before.updated_at + _TICK))
+        after = replace(before, target=target, updated_at=max(ctx.now, before.updated_at + _TICK))
         conn.execute(sa.update(routes).where(_by_id(ctx, route_id)).values(_values(after)))
         return after
 

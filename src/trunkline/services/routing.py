@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from trunkline import log
 from trunkline.context import App, Context
+from trunkline.db import insert
 from trunkline.errors import Invalid
 from trunkline.services import deliveries, events, routes
 from trunkline.services.deliveries import Planned
@@ -67,7 +67,6 @@ _ROUTES = sa.select(route_table).where(_OF_WORKSPACE, route_table.c.enabled)
 _AT = sa.select(event_readers.c.sequence).where(
     event_readers.c.reader == READER, event_readers.c.workspace_id == sa.bindparam("workspace_id")
 )
-_LAST = sa.select(event_logs.c.last_sequence).where(event_logs.c.workspace_id == sa.bindparam("workspace_id"))
 _ANY_HEAD = sa.select(
     event_table.c.sequence, event_table.c.id, event_table.c.type, event_table.c.project
 ).where(event_table.c.workspace_id == sa.bindparam("workspace_id"))
@@ -148,19 +147,23 @@ async def _route(app: App, workspace_id: str) -> bool:
 def _look(conn: Connection, workspace_id: str, known: _Matching | None) -> _News:
     """Read what is new, and the routes if they changed, in one snapshot: no event misses a route made before it."""
     given = {"workspace_id": workspace_id}
-    mark = _read_mark(conn, workspace_id)
-    changed = None
-    if known is None or known.mark != mark:
-        changed = [routes.from_row(row) for row in conn.execute(_ROUTES, given).mappings()]
+    mark, changed = _read_routes(conn, workspace_id, known)
     after = int(conn.scalar(_AT, given) or 0)
     has_routes = bool(changed) if changed is not None else bool(known and known.matcher)
     heads = conn.execute(_HEADS, given | {"after": after}).all() if has_routes else []
-    last = int(conn.scalar(_LAST, given) or 0)
+    last = events.last_sequence(conn, workspace_id)
     return _News(after, last, mark, [Head(*row) for row in heads], changed)
 
 
-def _read_mark(conn: Connection, workspace_id: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in conn.execute(_MARK, {"workspace_id": workspace_id}).one())
+def _read_routes(
+    conn: Connection, workspace_id: str, known: _Matching | None
+) -> tuple[tuple[int, ...], list[Route] | None]:
+    """Return the mark of a workspace's routes, and the routes; None when they are as they were."""
+    given = {"workspace_id": workspace_id}
+    mark = tuple(int(number) for number in conn.execute(_MARK, given).one())
+    if known is not None and known.mark == mark:
+        return mark, None
+    return mark, [routes.from_row(row) for row in conn.execute(_ROUTES, given).mappings()]
 
 
 def _remembered(
@@ -252,8 +255,9 @@ class _Step(NamedTuple):
 def _plan(conn: Connection, step: _Step, planned: Sequence[Planned], now: datetime) -> bool:
     """Take the reader forward and plan, both or neither; False when somebody else has taken it on."""
     if step.after == 0:
-        insert: Any = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-        first = insert(event_readers).values(reader=READER, workspace_id=step.workspace_id, sequence=0)
+        first = insert(conn.dialect.name, event_readers).values(
+            reader=READER, workspace_id=step.workspace_id, sequence=0
+        )
         conn.execute(first.on_conflict_do_nothing())
     to = {"of_workspace": step.workspace_id, "from_sequence": step.after, "to_sequence": step.to}
     if conn.execute(_ADVANCE, to).rowcount != 1:
@@ -271,16 +275,8 @@ def _plan(conn: Connection, step: _Step, planned: Sequence[Planned], now: dateti
 async def matching(app: App, workspace_id: str, event: NewEvent) -> list[Route]:
     """Return the routes that an event would take now."""
     known: _Matching | None = app.matchers.get(workspace_id)
-
-    def read(conn: Connection) -> tuple[tuple[int, ...], list[Route] | None]:
-        mark = _read_mark(conn, workspace_id)
-        if known is not None and known.mark == mark:
-            return mark, None
-        found = conn.execute(_ROUTES, {"workspace_id": workspace_id}).mappings()
-        return mark, [routes.from_row(row) for row in found]
-
-    mark, found = await app.db.read(read)
-    matcher = _remembered(app, workspace_id, mark, found, known)
+    mark, changed = await app.db.read(partial(_read_routes, workspace_id=workspace_id, known=known))
+    matcher = _remembered(app, workspace_id, mark, changed, known)
     now = app.clock.now()
     fields = {name: getattr(event, name) for name in NewEvent.__dataclass_fields__}
     whole = Event(**fields, workspace_id=workspace_id, sequence=0, received_at=now)

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from trunkline.db import insert
 from trunkline.tables import secrets
 
 _KEY = ("workspace_id", "owner_id", "name")
@@ -50,8 +50,7 @@ def store(conn: sa.Connection, sealed: SealedSecrets) -> None:
         | row._asdict()
         for row in sealed.rows
     ]
-    insert: Any = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(secrets)
+    statement = insert(conn.dialect.name, secrets)
     changed = {name: statement.excluded[name] for name in ("data_key_id", "sealed", "updated_at")}
     conn.execute(statement.on_conflict_do_update(index_elements=_KEY, set_=changed), values)
 

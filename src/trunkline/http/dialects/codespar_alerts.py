@@ -50,9 +50,9 @@ async def list_routes(ctx: Context, request: Request) -> dict[str, Any]:
 async def _channel_routes(ctx: Context) -> list[routes.Route]:
     found: list[routes.Route] = []
     while True:
-        page = await routes.list_page(ctx, None, _PAGE, len(found))
-        found += page.items
-        if not page.items or len(found) >= page.total:
+        page, total = await routes.list_page(ctx, None, _PAGE, len(found))
+        found += page
+        if not page or len(found) >= total:
             return [route for route in found if wire.is_channel_route(route)]
 
 

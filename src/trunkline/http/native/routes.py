@@ -51,8 +51,8 @@ async def list_routes(
     call: Call, workspace_id: UUID, query: Annotated[models.ListRoutesQuery, Query()]
 ) -> dict[str, Any]:
     """List routes, newest first."""
-    page = await routes.list_page(call, query.enabled, query.limit, query.continuation_token)
-    return page_of([to_wire(route) for route in page.items], page.total, page.offset)
+    found, total = await routes.list_page(call, query.enabled, query.limit, query.continuation_token)
+    return page_of([to_wire(route) for route in found], total, query.continuation_token)
 
 
 @router.answers(
