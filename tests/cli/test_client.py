@@ -29,7 +29,7 @@ async def test_the_workspace_is_the_keys_own(fake: FakeHub) -> None:
 async def test_a_given_workspace_is_used_without_asking(fake: FakeHub) -> None:
     fake.answer("GET", LIST, [])
     async with Trunkline(fake.url, KEY, workspace_id=WORKSPACE) as hub:
-        assert (await hub.integrations.page())["items"] == []
+        assert [item async for item in hub.integrations.all()] == []
     assert [asked.path for asked in fake.asked] == [f"/v1/{WORKSPACE}{LIST}"]
 
 

@@ -6,38 +6,30 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
-from trunkline.client.pages import Hub, follow
+from trunkline.client.pages import Noun
 from trunkline.client.server_sent import Message, Reader
-from trunkline.client.wire import Plain, as_object, decode, is_uuid, query_text, segment
+from trunkline.client.wire import Plain, as_object, decode, is_uuid, query_text
 from trunkline.errors import Invalid, NotFound, TooMany, Unavailable
 
-_PAGE = 100  # the largest `limit` the routes take
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 Tell = Callable[[str], None]
 
 
-class Events:
+class Events(Noun):
     """The event log of the workspace; events are CloudEvents, as objects."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    _name = "events"
 
-    async def all(self, **query: Plain) -> AsyncIterator[dict[str, Any]]:
+    def all(self, **query: Plain) -> AsyncIterator[dict[str, Any]]:
         """Go through the events, newest first. Query: type (a pattern), integration_id, project, severity, subject, dedup_key, since, until, errors."""
-        async for item in follow(
-            self._hub, await self._hub.workspace_path("events"), {"limit": _PAGE} | query
-        ):
-            yield item
+        return self._all(**query)
 
     async def get(self, event_id: str) -> dict[str, Any]:
-        return as_object(await self._hub.request("GET", await self._path(event_id)))
+        return await self._ask("GET", event_id)
 
     async def replay(self, event_id: str) -> dict[str, Any]:
         """Read the event's request again by today's rules, and return the new event."""
-        return as_object(await self._hub.request("POST", f"{await self._path(event_id)}/replay"))
-
-    async def _path(self, event_id: str) -> str:
-        return f"{await self._hub.workspace_path('events')}/{segment(event_id)}"
+        return await self._ask("POST", event_id, "replay")
 
     async def follow(
         self, *, after: int | None = None, type: str | None = None, tell: Tell = lambda _: None
@@ -74,31 +66,28 @@ class Events:
             await asyncio.sleep(wait)
 
     async def _newest(self) -> int:
-        route = await self._hub.workspace_path("events")
-        page = as_object(await self._hub.request("GET", route, query={"limit": "1"}))
+        page = await self._ask("GET", query={"limit": "1"})
         return int(page["items"][0]["sequence"]) if page.get("items") else 0
 
     async def _messages(self, reader: Reader, type: str | None) -> AsyncGenerator[Message, None]:
         """Yield what one connection brings; the reader knows where to go on."""
-        route = f"{await self._hub.workspace_path('events')}/stream"
         headers = {"Last-Event-ID": reader.last_id}
-        async with self._hub.stream(route, query=query_text({"type": type}), headers=headers) as chunks:
+        async with self._hub.stream(
+            await self.path("stream"), query=query_text({"type": type}), headers=headers
+        ) as chunks:
             async for chunk in chunks:
                 for message in reader.feed(chunk):
                     yield message
 
 
-class Routes:
+class Routes(Noun):
     """The routes of the workspace. Each method takes an id, or a name that only one route has."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    _name = "routes"
 
-    async def all(self, *, enabled: bool | None = None) -> AsyncIterator[dict[str, Any]]:
+    def all(self, *, enabled: bool | None = None) -> AsyncIterator[dict[str, Any]]:
         """Go through every route, newest first."""
-        route = await self._hub.workspace_path("routes")
-        async for item in follow(self._hub, route, {"limit": _PAGE, "enabled": enabled}):
-            yield item
+        return self._all(enabled=enabled)
 
     async def find(self, route: str) -> str:
         """Return the id of a route.
@@ -116,60 +105,48 @@ class Routes:
             raise Invalid(f"{len(found)} routes are named {route!r}; give one's id: {', '.join(found[:10])}")
         return found[0]
 
-    async def _path(self, route: str) -> str:
-        return f"{await self._hub.workspace_path('routes')}/{segment(await self.find(route))}"
-
     async def get(self, route: str) -> dict[str, Any]:
-        return as_object(await self._hub.request("GET", await self._path(route)))
+        return await self._ask("GET", await self.find(route))
 
     async def create(self, **body: Any) -> dict[str, Any]:
         """Make a route; the answer has `warning`, and this once `signing_secret`."""
-        path = await self._hub.workspace_path("routes")
-        return as_object(await self._hub.request("POST", path, body=body))
+        return await self._ask("POST", body=body)
 
     async def try_out(self, **body: Any) -> dict[str, Any]:
         """Show which of the newest events a route like this would have taken; stores nothing."""
-        path = await self._hub.workspace_path("routes")
-        return as_object(await self._hub.request("POST", path, body=body, query={"dry_run": "true"}))
+        return await self._ask("POST", body=body, query={"dry_run": "true"})
 
     async def update(self, route: str, **body: Any) -> dict[str, Any]:
         """Change what is given and leave the rest as it is."""
-        return as_object(await self._hub.request("PUT", await self._path(route), body=body))
+        return await self._ask("PUT", await self.find(route), body=body)
 
     async def delete(self, route: str) -> None:
         """Delete a route, and cancel what it has not sent yet."""
-        await self._hub.request("DELETE", await self._path(route))
+        await self._hub.request("DELETE", await self.path(await self.find(route)))
 
     async def rotate_secret(self, route: str) -> dict[str, Any]:
         """Give a signed webhook a new secret; the old one signs too for 24 hours."""
-        return as_object(await self._hub.request("POST", f"{await self._path(route)}/rotate-secret"))
+        return await self._ask("POST", await self.find(route), "rotate-secret")
 
 
-class Deliveries:
+class Deliveries(Noun):
     """What was sent, is being sent, or was given up."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    _name = "deliveries"
 
-    async def all(self, **query: Plain) -> AsyncIterator[dict[str, Any]]:
+    def all(self, **query: Plain) -> AsyncIterator[dict[str, Any]]:
         """Go through deliveries, newest first. Query: state, route_id, event_id, since."""
-        route = await self._hub.workspace_path("deliveries")
-        async for item in follow(self._hub, route, {"limit": _PAGE} | query):
-            yield item
-
-    async def _path(self, delivery_id: str) -> str:
-        return f"{await self._hub.workspace_path('deliveries')}/{segment(delivery_id)}"
+        return self._all(**query)
 
     async def get(self, delivery_id: str) -> dict[str, Any]:
         """Show a delivery with its `attempts`."""
-        return as_object(await self._hub.request("GET", await self._path(delivery_id)))
+        return await self._ask("GET", delivery_id)
 
     async def resend(self, delivery_id: str) -> dict[str, Any]:
         """Send a delivery again now, whatever became of it."""
-        return as_object(await self._hub.request("POST", f"{await self._path(delivery_id)}/resend"))
+        return await self._ask("POST", delivery_id, "resend")
 
     async def recover(self, since: datetime, route_id: str | None = None) -> int:
         """Send again everything that was given up since a time, and return how much that is."""
         body = {"since": since.isoformat(), "route_id": route_id}
-        path = f"{await self._hub.workspace_path('deliveries')}/recover"
-        return int(as_object(await self._hub.request("POST", path, body=body))["count"])
+        return int((await self._ask("POST", "recover", body=body))["count"])

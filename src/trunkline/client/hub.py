@@ -127,8 +127,8 @@ class Trunkline:
         params: Mapping[str, Any] | None,
         query: dict[str, str],
     ) -> dict[str, Any]:
-        path = await self.integrations.path(integration)
-        route = f"{path}/endpoints/{segment(endpoint)}/{verb}"
+        found = await self.integrations.id(integration)
+        route = await self.integrations.path(found, "endpoints", endpoint, verb)
         return as_object(await self.request("POST", route, body={"params": dict(params or {})}, query=query))
 
     async def request(
