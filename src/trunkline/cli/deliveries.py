@@ -38,30 +38,26 @@ async def list_deliveries(
     if route is not None:
         query["route_id"] = await hub.routes.find(route)
     items = await first(hub.deliveries.all(**query), limit)
-    if as_json:
-        output.show_json({"items": items})
-        return
-    columns = ("state", "attempts", "next", "status", "error", "created", "id")
-    output.show_table(
-        columns,
-        [_row(item) for item in items],
-        "No such deliveries. Which routes are there? `trunkline route list`",
-    )
+    columns: dict[str, output.Column] = {
+        "state": "state",
+        "attempts": "attempt_count",
+        "next": _next,
+        "status": "last_status",
+        "error": _error,
+        "created": "created_at",
+        "id": "id",
+    }
+    empty = "No such deliveries. Which routes are there? `trunkline route list`"
+    output.show_items(items, columns, empty, as_json=as_json)
 
 
-def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
-    next_at = item["due_at"] if item["state"] == "pending" else None
-    error = item["last_error"]
-    shown = error if error is None or len(error) <= 60 else error[:59] + "…"
-    return (
-        item["state"],
-        item["attempt_count"],
-        next_at,
-        item["last_status"],
-        shown,
-        item["created_at"],
-        item["id"],
-    )
+def _next(item: Mapping[str, Any]) -> object:
+    return item["due_at"] if item["state"] == "pending" else None
+
+
+def _error(item: Mapping[str, Any]) -> str | None:
+    text: str | None = item["last_error"]
+    return text if text is None or len(text) <= 60 else text[:59] + "…"
 
 
 @app.command()

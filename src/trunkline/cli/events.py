@@ -23,7 +23,9 @@ Since = Annotated[
     str | None,
     typer.Option(metavar="WHEN", help="From then on: 30m, 2h, 7d, or a time such as 2026-05-03T10:00:00Z."),
 ]
-_COLUMNS = ("number", "time", "type", "severity", "project", "title", "id")
+_COLUMNS = {"number": "sequence"} | {
+    name: name for name in ("time", "type", "severity", "project", "title", "id")
+}
 
 
 @app.command("list")
@@ -51,12 +53,8 @@ async def list_events(
     if integration is not None:
         query["integration_id"] = await hub.integrations.id(integration)
     items = await first(hub.events.all(**query), limit)
-    if as_json:
-        output.show_json({"items": items})
-        return
-    output.show_table(
-        _COLUMNS, map(_row, items), "No such events. `trunkline hook url` tells where services post theirs."
-    )
+    empty = "No such events. `trunkline hook url` tells where services post theirs."
+    output.show_items(items, _COLUMNS, empty, as_json=as_json)
 
 
 async def first(items: AsyncIterator[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
@@ -95,7 +93,7 @@ async def tail(
             if as_json:
                 output.show_line(event)
             else:
-                output.say("  ".join(_text(cell) for cell in _row(event)))
+                output.say("  ".join(_text(event.get(name)) for name in _COLUMNS.values()))
             if next(numbers) == limit:
                 return
 
@@ -105,12 +103,6 @@ async def tail(
 async def replay(hub: Trunkline, event: EventId, as_json: AsJson = False) -> None:
     """Read an event's request again by today's rules, into a new event that is routed like any other."""
     _show_one(await hub.events.replay(event), as_json)
-
-
-def _row(event: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(
-        event.get(name) for name in ("sequence", "time", "type", "severity", "project", "title", "id")
-    )
 
 
 def _text(cell: Any) -> str:

@@ -48,25 +48,16 @@ async def list_integrations(
 ) -> None:
     """List the integrations of the workspace."""
     items = [item async for item in hub.integrations.all(search=search, enabled=enabled, sort_by=sort_by)]
-    if as_json:
-        output.show_json({"items": items})
-        return
-    rows = [
-        (
-            item["name"],
-            item["display_name"],
-            item.get("connector"),
-            item["enabled"],
-            item.get("last_test_status"),
-            item["id"],
-        )
-        for item in items
-    ]
-    output.show_table(
-        ("name", "display name", "connector", "enabled", "last test", "id"),
-        rows,
-        "No integrations yet. Make one with `trunkline integration create`.",
-    )
+    columns = {
+        "name": "name",
+        "display name": "display_name",
+        "connector": "connector",
+        "enabled": "enabled",
+        "last test": "last_test_status",
+        "id": "id",
+    }
+    empty = "No integrations yet. Make one with `trunkline integration create`."
+    output.show_items(items, columns, empty, as_json=as_json)
 
 
 @app.command()

@@ -35,12 +35,15 @@ async def list_keys(
 ) -> None:
     """List the workspace's API keys; their text is shown only when they are made."""
     items = [item async for item in hub.api_keys.all(mine_only=mine)]
-    if as_json:
-        output.show_json({"items": items})
-        return
-    columns = ("key id", "name", "role", "expires", "last used", "permissions")
-    fields = ("key_id", "name", "role", "expires_at", "last_used_at", "permissions")
-    output.show_table(columns, [[item.get(name) for name in fields] for item in items], "No keys.")
+    columns = {
+        "key id": "key_id",
+        "name": "name",
+        "role": "role",
+        "expires": "expires_at",
+        "last used": "last_used_at",
+        "permissions": "permissions",
+    }
+    output.show_items(items, columns, "No keys.", as_json=as_json)
 
 
 @app.command()

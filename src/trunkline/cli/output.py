@@ -5,7 +5,7 @@ Results go to stdout, everything else to stderr, so that `--json` can always be 
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -30,6 +30,10 @@ from trunkline.redact import redact_keys
 _PIPE_WIDTH = 240  # nobody folds a pipe at 80 columns
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)$")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+Column = str | Callable[[Any], object]
+"""What a column of a table shows of an item: a field, or what is made of the item."""
 
 
 class ExitCode(IntEnum):
@@ -128,6 +132,24 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: 
     for line in lines:
         table.add_row(*line)
     console().print(table)
+
+
+def show_items(
+    items: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Column],
+    empty: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Print a list as JSON, or as a table whose columns are fields of the items or made of them."""
+    if as_json:
+        show_json({"items": items})
+        return
+    rows = [
+        [item.get(cell) if isinstance(cell, str) else cell(item) for cell in columns.values()]
+        for item in items
+    ]
+    show_table(tuple(columns), rows, empty)
 
 
 def show_fields(values: Mapping[str, object]) -> None:

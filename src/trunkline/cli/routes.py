@@ -61,22 +61,16 @@ async def list_routes(
 ) -> None:
     """List the routes of the workspace."""
     items = [item async for item in hub.routes.all(enabled=enabled)]
-    if as_json:
-        output.show_json({"items": items})
-        return
-    rows = [
-        (
-            item["name"],
-            item["event_type"],
-            item["project_id"],
-            _place(item["target"]),
-            _state(item),
-            item["id"],
-        )
-        for item in items
-    ]
-    columns = ("name", "events", "project", "to", "enabled", "id")
-    output.show_table(columns, rows, "No routes yet. Make one with `trunkline route create`.")
+    columns: dict[str, output.Column] = {
+        "name": "name",
+        "events": "event_type",
+        "project": "project_id",
+        "to": _place,
+        "enabled": _state,
+        "id": "id",
+    }
+    empty = "No routes yet. Make one with `trunkline route create`."
+    output.show_items(items, columns, empty, as_json=as_json)
 
 
 @app.command()
@@ -281,7 +275,8 @@ async def _target(
     return None
 
 
-def _place(target: Mapping[str, Any]) -> str:
+def _place(item: Mapping[str, Any]) -> str:
+    target = item["target"]
     if target["type"] == "webhook":
         return str(target["url"])
     if target["type"] == "endpoint":
@@ -315,7 +310,7 @@ def _show_one(item: Mapping[str, Any], as_json: bool) -> None:
             "events": item["event_type"],
             "project": item["project_id"],
             "conditions": list(conditions) or None,
-            "to": _place(target),
+            "to": _place(item),
         }
         | given(integration=target.get("integration_id"), params=params)
         | given(**{"old secret until": target.get("previous_secret_until")})
