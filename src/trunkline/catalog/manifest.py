@@ -232,6 +232,8 @@ class Webhook(_Part):
     delivery_id: str | None = None
     """What tells one delivery from another, such as `{header.x-request-id}`."""
     challenge: Challenge | None = None
+    answer: str | dict[str, Any] | None = None
+    """What the service must hear, with status 200, once a webhook is stored: a text or an object. Else 202 and the id."""
 
 
 def webhook_fields(webhook: Webhook | None) -> tuple[CredentialField, ...]:

@@ -46,7 +46,9 @@ async def _answer(app: App, scope: Scope, receive: Receive, request_id: str) -> 
 
 
 async def take(app: App, scope: Scope, source: Source | None, body: bytes) -> Answer:
-    """Verify a request, store it, and answer its id once it is durable; answer a challenge instead.
+    """Verify a request, store it, and answer its id or what its service must hear once it is durable.
+
+    A challenge is answered instead, and not stored.
 
     Raises:
         Unauthenticated: there is no such source, or the request does not prove that it comes from there.
@@ -65,6 +67,8 @@ async def take(app: App, scope: Scope, source: Source | None, body: bytes) -> An
         return _reply(verified.reply)
     kept = {name: text for name, text in headers.items() if name in source.kept_headers}
     inbox_id = await inbox.receive(app, source, kept, body, verified.dedup)
+    if source.webhook.answer is not None:
+        return _reply(source.webhook.answer)
     return Answer(202, b'{"id":"%s"}' % inbox_id.encode())
 
 

@@ -45,6 +45,8 @@ class CompiledWebhook:
         self._ways = {name: _compile_way(verify, config) for name, verify in webhook.verify.items()}
         self._delivery_id = _template(webhook.delivery_id)
         self._challenge = _CompiledChallenge(webhook.challenge) if webhook.challenge else None
+        self.answer: Reply | None = webhook.answer
+        """What the service must hear, with status 200, once a request is stored; None: any 2xx will do."""
         self.header_names = frozenset(self._headers(webhook))
         """Headers that are looked at, in lower case."""
         self.secret_headers = frozenset(
