@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from trunkline.clock import Clock
 from trunkline.errors import Invalid
 from trunkline.sandbox.options import SandboxOptions
 from trunkline.sandbox.service import Control, RefusedError, Service, json_response, read_body
@@ -49,8 +48,8 @@ class Receiver(Service):
     name = "receiver"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._clock: Clock = options.clock
-        self._secret = options.credential(self.name, "secret", _new_secret)
+        super().__init__(options)
+        self._secret = self.credential("secret", _new_secret)
         self.reset()
 
     def reset(self) -> None:
@@ -58,9 +57,6 @@ class Receiver(Service):
 
     def ready(self, base_url: str) -> dict[str, str]:
         return {"url": base_url, "secret": self._secret}
-
-    def credentials(self) -> list[str]:
-        return [self._secret]
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/{id}", self._receive, methods=["POST", "PUT", "GET"])]

@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from trunkline.sandbox.options import SandboxOptions
+
 _BASE_URL = "trunkline.base_url"
 Control = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -72,6 +74,16 @@ class Service(ABC):
 
     name: ClassVar[str]
 
+    def __init__(self, options: SandboxOptions) -> None:
+        self._options = options
+        self._clock = options.clock
+        self._credentials: list[str] = []
+
+    def credential(self, name: str, make: Callable[[], str] | None = None) -> str:
+        """Return a secret of this fake, the one that was given or a fresh one; the journal never shows it."""
+        self._credentials.append(self._options.credential(self.name, name, make))
+        return self._credentials[-1]
+
     @abstractmethod
     def routes(self) -> list[BaseRoute]:
         """Return the routes, relative to where the fake is mounted."""
@@ -88,9 +100,9 @@ class Service(ABC):
     def reset(self) -> None:
         """Go back to the state right after the start; the credentials stay."""
 
-    @abstractmethod
     def credentials(self) -> list[str]:
         """Return every secret value, so that the journal never shows one."""
+        return self._credentials
 
     def controls(self) -> dict[str, Control]:
         """Return what the control API offers beyond faults, by name."""
@@ -154,6 +166,17 @@ async def read_body(request: Request, limit: int) -> bytes:
     except ClientDisconnect as gone:
         raise RefusedError(400) from gone
     return b"".join(parts)
+
+
+def parse_object(raw: bytes, no_json: RefusedError, no_object: RefusedError | None = None) -> dict[str, Any]:
+    """Read a JSON object; else say no, with the first refusal or, of JSON that is no object, the second."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise no_json from error
+    if not isinstance(value, dict):
+        raise no_object or no_json
+    return value
 
 
 def media_type(request: Request) -> str:

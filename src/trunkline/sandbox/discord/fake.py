@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -25,6 +24,7 @@ from trunkline.sandbox.service import (
     Service,
     json_response,
     media_type,
+    parse_object,
     read_body,
 )
 
@@ -51,9 +51,9 @@ class Discord(Service):
     name = "discord"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token")
-        self._private_key = options.credential(self.name, "private_key", lambda: secrets.token_hex(32))
+        super().__init__(options)
+        self._token = self.credential("token")
+        self._private_key = self.credential("private_key", lambda: secrets.token_hex(32))
         self.reset()
 
     def reset(self) -> None:
@@ -81,9 +81,6 @@ class Discord(Service):
             "channel_id": "41771983423143937",
             "guild_id": GUILD,
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._private_key]
 
     def routes(self) -> list[BaseRoute]:
         message = "/channels/{channel_id}/messages/{message_id}"
@@ -305,12 +302,7 @@ async def _document(request: Request) -> dict[str, Any]:
     if media_type(request) != "application/json":
         text = "Expected \"Content-Type\" header to be one of {'application/json'}."
         raise RefusedError(400, text, code=50035)
-    try:
-        document = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict):
-        raise RefusedError(400, "The request body contains invalid JSON.", code=50109)
+    document = parse_object(raw, RefusedError(400, "The request body contains invalid JSON.", code=50109))
     for name in ("allowed_mentions", "message_reference"):
         if not isinstance(document.get(name, {}), dict):
             raise _form_error(name, "DICT_TYPE_CONVERT", "Only dictionaries may be used in a DictType")

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,6 +23,7 @@ from trunkline.sandbox.service import (
     accepts,
     base_url,
     json_response,
+    parse_object,
     read_body,
     relative_path,
 )
@@ -44,13 +44,10 @@ class GitHub(Service):
     name = "github"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._options = options
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token", lambda: f"github_pat_{secrets.token_hex(20)}")
-        self._readonly = options.credential(
-            self.name, "readonly_token", lambda: f"github_pat_{secrets.token_hex(20)}"
-        )
-        self._secret = options.credential(self.name, "webhook_secret")
+        super().__init__(options)
+        self._token = self.credential("token", lambda: f"github_pat_{secrets.token_hex(20)}")
+        self._readonly = self.credential("readonly_token", lambda: f"github_pat_{secrets.token_hex(20)}")
+        self._secret = self.credential("webhook_secret")
         self.reset()
 
     def reset(self) -> None:
@@ -66,9 +63,6 @@ class GitHub(Service):
             "owner": self.account.user["login"],
             "repo": "shop",
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._readonly, self._secret]
 
     def webhooks(self) -> dict[str, Build]:
         return builders(self.account, self._secret)
@@ -295,13 +289,8 @@ def _moment(text: str) -> str:
 
 async def _body(request: Request) -> dict[str, Any]:
     raw = await read_body(request, MAX_BODY)
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, "Problems parsing JSON") from error
-    if not isinstance(body, dict):
-        raise RefusedError(400, "Body should be a JSON object")
-    return body
+    no_object = RefusedError(400, "Body should be a JSON object")
+    return parse_object(raw, RefusedError(400, "Problems parsing JSON"), no_object)
 
 
 def _whole(request: Request, name: str, default: int) -> int:

@@ -4,7 +4,6 @@ import hmac
 import secrets
 from typing import Any
 
-import orjson
 from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,7 +15,15 @@ from trunkline.sandbox.linear.refused import error_of
 from trunkline.sandbox.linear.webhooks import builders
 from trunkline.sandbox.linear.workspace import Workspace
 from trunkline.sandbox.options import SandboxOptions
-from trunkline.sandbox.service import Build, RefusedError, Service, json_response, media_type, read_body
+from trunkline.sandbox.service import (
+    Build,
+    RefusedError,
+    Service,
+    json_response,
+    media_type,
+    parse_object,
+    read_body,
+)
 
 MAX_BODY = 1024 * 1024
 HOUR = 3_600
@@ -35,12 +42,9 @@ class Linear(Service):
     name = "linear"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._options = options
-        self._clock = options.clock
-        self._key = options.credential(self.name, "api_key", lambda: f"lin_api_{secrets.token_hex(20)}")
-        self._secret = options.credential(
-            self.name, "webhook_secret", lambda: f"lin_wh_{secrets.token_hex(16)}"
-        )
+        super().__init__(options)
+        self._key = self.credential("api_key", lambda: f"lin_api_{secrets.token_hex(20)}")
+        self._secret = self.credential("webhook_secret", lambda: f"lin_wh_{secrets.token_hex(16)}")
         self._graph = Graph()
         self.reset()
 
@@ -57,9 +61,6 @@ class Linear(Service):
             "webhook_secret": self._secret,
             "team_id": team["id"],
         }
-
-    def credentials(self) -> list[str]:
-        return [self._key, self._secret]
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/graphql", self._run, methods=["POST"])]
@@ -130,12 +131,10 @@ async def _body(request: Request) -> dict[str, Any]:
     raw = await read_body(request, MAX_BODY)
     if media_type(request) != "application/json":
         raise RefusedError(400, "This operation has been blocked as a potential Cross-Site Request Forgery")
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, "Unexpected token in JSON") from error
-    if not isinstance(body, dict) or not isinstance(body.get("query"), str) or not body["query"].strip():
-        raise RefusedError(400, "GraphQL operations must contain a non-empty `query`.")
+    empty = RefusedError(400, "GraphQL operations must contain a non-empty `query`.")
+    body = parse_object(raw, RefusedError(400, "Unexpected token in JSON"), empty)
+    if not isinstance(body.get("query"), str) or not body["query"].strip():
+        raise empty
     if not isinstance(body.get("variables"), dict | None) or not isinstance(
         body.get("operationName"), str | None
     ):

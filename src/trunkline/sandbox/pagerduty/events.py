@@ -4,10 +4,8 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from trunkline.sandbox.pagerduty.incidents import Incidents
-from trunkline.sandbox.service import RefusedError
+from trunkline.sandbox.service import RefusedError, parse_object
 
 MAX_EVENT = 512 * 1024
 SEVERITIES = ("critical", "error", "warning", "info")
@@ -20,13 +18,8 @@ MAX_CHANGES = 1_000
 
 def parse_event(raw: bytes) -> dict[str, Any]:
     """Read an event (raises RefusedError)."""
-    try:
-        event = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, detail=["JSON cannot be parsed"]) from error
-    if not isinstance(event, dict):
-        raise RefusedError(400, detail=["Event must be a JSON object"])
-    return event
+    no_object = RefusedError(400, detail=["Event must be a JSON object"])
+    return parse_object(raw, RefusedError(400, detail=["JSON cannot be parsed"]), no_object)
 
 
 class EventsApi:

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -39,6 +38,7 @@ from trunkline.sandbox.service import (
     base_url,
     json_response,
     media_type,
+    parse_object,
     read_body,
 )
 
@@ -56,11 +56,10 @@ class PagerDuty(Service):
     name = "pagerduty"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._options = options
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token")
-        self._routing_key = options.credential(self.name, "routing_key", lambda: secrets.token_hex(16))
-        self._secret = options.credential(self.name, "webhook_secret")
+        super().__init__(options)
+        self._token = self.credential("token")
+        self._routing_key = self.credential("routing_key", lambda: secrets.token_hex(16))
+        self._secret = self.credential("webhook_secret")
         self._window = (0.0, 0)
         self._start()
 
@@ -86,9 +85,6 @@ class PagerDuty(Service):
             "service_id": next(iter(self._account.things["services"])),
             "webhook_secret": self._secret,
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._routing_key, self._secret]
 
     def webhooks(self) -> dict[str, Build]:
         return builders(self._account, self._incidents, self._secret)
@@ -360,13 +356,7 @@ async def _body(request: Request) -> dict[str, Any]:
     raw = await read_body(request, MAX_BODY)
     if media_type(request) not in _ACCEPTED:
         raise invalid("params must be a Hash", "Content-Type must be application/json")
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise invalid("params must be a Hash") from error
-    if not isinstance(body, dict):
-        raise invalid("params must be a Hash")
-    return body
+    return parse_object(raw, invalid("params must be a Hash"))
 
 
 async def _wrapped_body(request: Request, name: str) -> dict[str, Any]:

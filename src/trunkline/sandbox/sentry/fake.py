@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -22,6 +21,7 @@ from trunkline.sandbox.service import (
     base_url,
     json_response,
     media_type,
+    parse_object,
     read_body,
     relative_path,
 )
@@ -43,11 +43,10 @@ class Sentry(Service):
     name = "sentry"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._options = options
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token")
-        self._readonly = options.credential(self.name, "readonly_token")
-        self._secret = options.credential(self.name, "webhook_secret")
+        super().__init__(options)
+        self._token = self.credential("token")
+        self._readonly = self.credential("readonly_token")
+        self._secret = self.credential("webhook_secret")
         self.reset()
 
     def reset(self) -> None:
@@ -64,9 +63,6 @@ class Sentry(Service):
             "readonly_token": self._readonly,
             "webhook_secret": self._secret,
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._readonly, self._secret]
 
     def webhooks(self) -> dict[str, Build]:
         return builders(self.organization, self._secret)
@@ -210,13 +206,8 @@ async def _body(request: Request) -> dict[str, Any]:
     raw = await read_body(request, MAX_BODY)
     if media_type(request) != "application/json":
         raise RefusedError(415, f'Unsupported media type "{media_type(request)}" in request.')
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(400, "JSON parse error") from error
-    if not isinstance(body, dict):
-        raise RefusedError(400, "Invalid data. Expected a dictionary.")
-    return body
+    no_object = RefusedError(400, "Invalid data. Expected a dictionary.")
+    return parse_object(raw, RefusedError(400, "JSON parse error"), no_object)
 
 
 def _page(request: Request, records: Sequence[Record], word: str = "per_page") -> Response:

@@ -42,7 +42,7 @@ class ServiceNow(Service):
     name = "servicenow"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._options = options
+        super().__init__(options)
         self._accounts = Accounts(options)
         self._instance = self._fresh()
         self._served: deque[float] = deque()

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -23,6 +22,7 @@ from trunkline.sandbox.service import (
     Service,
     json_response,
     media_type,
+    parse_object,
     read_body,
 )
 from trunkline.sandbox.slack import webhooks
@@ -48,9 +48,9 @@ class Slack(Service):
     name = "slack"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token")
-        self._secret = options.credential(self.name, "signing_secret")
+        super().__init__(options)
+        self._token = self.credential("token")
+        self._secret = self.credential("signing_secret")
         self.reset()
 
     def reset(self) -> None:
@@ -77,9 +77,6 @@ class Slack(Service):
             "channel": "C0PAGER",
             "user": "U0ALICE",
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._secret]
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/api/{method}", self._call, methods=["GET", "POST"])]
@@ -304,12 +301,7 @@ async def _arguments(request: Request, method: str) -> Args:
     raw = await read_body(request, MAX_BODY)
     kind = media_type(request)
     if kind == "application/json":
-        try:
-            document = orjson.loads(raw or b"{}")
-        except orjson.JSONDecodeError:
-            raise _no("invalid_json") from None
-        if not isinstance(document, dict):
-            raise _no("json_not_object")
+        document = parse_object(raw or b"{}", _no("invalid_json"), _no("json_not_object"))
         return args | ({} if method.startswith(_FORM_ONLY) else document)
     if raw and kind != "application/x-www-form-urlencoded":
         raise _no("invalid_post_type" if kind else "missing_post_type")

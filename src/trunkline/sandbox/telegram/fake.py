@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -26,6 +25,7 @@ from trunkline.sandbox.service import (
     Service,
     json_response,
     media_type,
+    parse_object,
     read_body,
 )
 from trunkline.sandbox.telegram.webhooks import PEOPLE, carrying, update
@@ -49,9 +49,9 @@ class Telegram(Service):
     name = "telegram"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token", lambda: f"123456789:{secrets.token_urlsafe(26)}")
-        self._secret = options.credential(self.name, "webhook_secret")
+        super().__init__(options)
+        self._token = self.credential("token", lambda: f"123456789:{secrets.token_urlsafe(26)}")
+        self._secret = self.credential("webhook_secret")
         self.reset()
 
     def reset(self) -> None:
@@ -74,9 +74,6 @@ class Telegram(Service):
             "chat_id": str(GROUP),
             "person_id": "1001",
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._secret]
 
     def routes(self) -> list[BaseRoute]:
         return [Route("/bot{token}/{method}", self._call, methods=["GET", "POST"])]
@@ -288,13 +285,11 @@ def _text(args: Args) -> str:
 
 def _object(args: Args, name: str) -> Args:
     """Return an argument that is an object; a form has it as JSON."""
-    value = args.get(name) or {}
-    try:
-        value = orjson.loads(value) if isinstance(value, str) else value
-    except orjson.JSONDecodeError:
-        value = None
+    value, refusal = args.get(name) or {}, _bad(f"can't parse {name} JSON object")
+    if isinstance(value, str):
+        return parse_object(value.encode(errors="replace"), refusal)
     if not isinstance(value, dict):
-        raise _bad(f"can't parse {name} JSON object")
+        raise refusal
     return value
 
 
@@ -303,10 +298,4 @@ async def _arguments(request: Request) -> Args:
     args: Args = dict(request.query_params)
     if media_type(request) != "application/json":
         return args | dict(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True))
-    try:
-        document = orjson.loads(raw or b"{}")
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict):
-        raise _bad("can't parse request: JSON object is expected")
-    return args | document
+    return args | parse_object(raw or b"{}", _bad("can't parse request: JSON object is expected"))

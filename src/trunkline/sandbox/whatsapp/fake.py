@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -25,6 +24,7 @@ from trunkline.sandbox.service import (
     base_url,
     json_response,
     media_type,
+    parse_object,
     read_body,
 )
 from trunkline.sandbox.whatsapp.webhooks import (
@@ -64,10 +64,10 @@ class WhatsApp(Service):
     name = "whatsapp"
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._clock = options.clock
-        self._token = options.credential(self.name, "token")
-        self._app_secret = options.credential(self.name, "app_secret", lambda: secrets.token_hex(16))
-        self._verify_token = options.credential(self.name, "verify_token")
+        super().__init__(options)
+        self._token = self.credential("token")
+        self._app_secret = self.credential("app_secret", lambda: secrets.token_hex(16))
+        self._verify_token = self.credential("verify_token")
         self.reset()
 
     def reset(self) -> None:
@@ -91,9 +91,6 @@ class WhatsApp(Service):
             "business_account_id": ACCOUNT_ID,
             "wa_id": PERSON,
         }
-
-    def credentials(self) -> list[str]:
-        return [self._token, self._app_secret, self._verify_token]
 
     def routes(self) -> list[BaseRoute]:
         return [
@@ -335,14 +332,11 @@ def _variables(asked: dict[str, Any]) -> list[str]:
 
 async def _document(request: Request) -> dict[str, Any]:
     raw = await read_body(request, MAX_BODY)
-    try:
-        document = orjson.loads(raw) if media_type(request) == "application/json" else None
-    except orjson.JSONDecodeError:
-        document = None
-    if not isinstance(document, dict):
-        raise _no(
-            100, "Invalid parameter", details="the body must be a JSON object, sent as application/json"
-        )
+    details = "the body must be a JSON object, sent as application/json"
+    refusal = _no(100, "Invalid parameter", details=details)
+    if media_type(request) != "application/json":
+        raise refusal
+    document = parse_object(raw, refusal)
     for name in ("text", "template"):
         if not isinstance(document.get(name, {}), dict):
             raise _no(100, f"Param {name} must be a JSON object.")
