@@ -36,7 +36,8 @@ class Incoming:
     status: int
     headers: dict[str, str]
     _messages: "asyncio.Queue[dict[str, Any]]"
-    _frames: list[str] = field(default_factory=list)
+    _frames: list[bytes] = field(default_factory=list)
+    _begun: bytes = b""
 
     async def next(self) -> dict[str, str] | None:
         """Return the next block by its fields (a comment's is empty); None at the end."""
@@ -44,9 +45,8 @@ class Incoming:
             message = await asyncio.wait_for(self._messages.get(), 10)
             if not message.get("more_body"):
                 return None
-            *self._frames, rest = message["body"].decode().split("\n\n")
-            assert rest == ""
-        return dict(line.split(": ", 1) for line in self._frames.pop(0).splitlines())
+            *self._frames, self._begun = (self._begun + message["body"]).split(b"\n\n")
+        return dict(line.split(": ", 1) for line in self._frames.pop(0).decode().split("\n"))
 
 
 @dataclass(frozen=True)

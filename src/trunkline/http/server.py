@@ -24,7 +24,7 @@ from trunkline.db import open_database
 from trunkline.egress import Egress
 from trunkline.errors import Invalid, Unavailable
 from trunkline.http.app import Hub
-from trunkline.http.wire import is_loopback
+from trunkline.http.wire import DROP, is_loopback
 from trunkline.ready import forget_ready, read_ready, write_ready
 from trunkline.rest.caller import RestCaller
 from trunkline.services import api_keys, workspaces
@@ -153,6 +153,10 @@ class _LimitedProtocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LONG)
             self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[DROP] = self.transport.abort  # type: ignore[literal-required]  # ours, not of the specification
 
     def on_headers_complete(self) -> None:
         self._in_head = False

@@ -2,12 +2,13 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from trunkline.errors import FieldError, Invalid
 from trunkline.rest.json_text import compact_json, depth_exceeds
@@ -15,6 +16,11 @@ from trunkline.rest.json_text import compact_json, depth_exceeds
 MAX_DEPTH = 64
 """Deepest nesting of a request body: far beyond honest use, far below any recursion limit."""
 
+DROP = "trunkline.drop"
+"""Where a request's scope has what breaks its connection at once, if there is one."""
+STALLED_SECONDS = 10.0
+"""A stream's client that takes no piece of it for so long has gone, whatever its connection says."""
+_PIECE = 64 * 1024
 _DRAIN_FACTOR = 16
 _LONGEST_LENGTH = 20  # digits; longer ones are nonsense, and Python refuses to read them at some point
 
@@ -39,7 +45,7 @@ class Answer:
 class Stream:
     """An answer that goes on: server-sent events, each chunk sent as it comes, until the client leaves."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     content_type: bytes = b"text/event-stream"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -118,18 +124,18 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def send_stream(receive: Receive, send: Send, stream: Stream, request_id: str) -> None:
-    """Send chunks until there are no more or the client has left; then close their source."""
+async def send_stream(scope: Scope, receive: Receive, send: Send, stream: Stream) -> None:
+    """Send chunks until there are no more, or the client has left or reads no more; then close their source."""
     headers = [
         (b"content-type", stream.content_type),
-        (b"x-request-id", request_id.encode()),
+        (b"x-request-id", scope["request_id"].encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
         (b"x-accel-buffering", b"no"),
         *stream.headers,
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    sending = asyncio.ensure_future(_pump(stream.chunks, send))
+    sending = asyncio.ensure_future(_pump(scope, stream.chunks, send))
     leaving = asyncio.ensure_future(_gone(receive))
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -141,10 +147,29 @@ async def send_stream(receive: Receive, send: Send, stream: Stream, request_id: 
         raise fault
 
 
-async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
-    async for chunk in chunks:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+async def _pump(scope: Scope, chunks: AsyncGenerator[bytes, None], send: Send) -> None:
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                for start in range(0, len(chunk), _PIECE):
+                    piece = chunk[start : start + _PIECE]
+                    await _push(send, {"type": "http.response.body", "body": piece, "more_body": True})
+        await _push(send, {"type": "http.response.body", "body": b""})
+    except _Stalled:
+        # Ending in order would wait for the client, too, and so would a stop.
+        scope.get(DROP, lambda: None)()
+
+
+class _Stalled(Exception):  # noqa: N818 - no fault of anybody's
+    """The client takes nothing."""
+
+
+async def _push(send: Send, message: Message) -> None:
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await send(message)
+    except TimeoutError:
+        raise _Stalled from None
 
 
 async def _gone(receive: Receive) -> None:

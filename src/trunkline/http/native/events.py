@@ -1,6 +1,6 @@
 """`/v1/{workspace_id}/events…`: the log, its stream, replay. Events are shown as CloudEvents 1.0."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -129,7 +129,7 @@ async def stream_events(
     return Stream(_chunks(await streams.follow(call, after, query.type)))
 
 
-async def _chunks(following: AsyncGenerator[News, None]) -> AsyncIterator[bytes]:
+async def _chunks(following: AsyncGenerator[News, None]) -> AsyncGenerator[bytes, None]:
     yield b"retry: 2000\n\n"
     async with aclosing(following) as news:
         async for item in news:

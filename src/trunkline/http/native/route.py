@@ -82,7 +82,7 @@ class NativeRoute(APIRoute):
         except TrunklineError as error:
             answer = to_answer(error, request_id)
         if isinstance(answer, Stream):
-            await send_stream(receive, send, answer, request_id)
+            await send_stream(scope, receive, send, answer)
         else:
             await send_answer(send, answer, request_id)
 
