@@ -305,6 +305,15 @@ def test_standard_webhooks_vector():
     )
 
 
+def test_a_secret_that_is_only_its_prefix_verifies_nothing():
+    scheme = SCHEMES["standard webhooks"]
+    moment = str(int(NOW.timestamp()))
+    signed = b"msg_1." + moment.encode() + b".{}"
+    digest = base64.b64encode(hmac.digest(b"", signed, "sha256")).decode()
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": moment, "webhook-signature": f"v1,{digest}"}
+    _refused(scheme, headers, b"{}", secret="whsec_")
+
+
 def test_slack_documented_example():
     scheme = SCHEMES["slack"]
     body = (

@@ -19,7 +19,7 @@ _PATH = re.compile(rf"(?:{_KEY}|{_BRACKET})(?:\.{_KEY}|{_BRACKET})*")
 _STEP = re.compile(rf"{_BRACKET}|{_KEY}")
 _MAX_STEPS = 32
 _MAX_ARRAYS = 4
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _ADDRESS = re.compile(r"(?:https?://|\{config\.|\{base_url\})")
 
 PAGING_WORDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -108,7 +108,7 @@ def _address(manifest: Manifest) -> Iterator[Finding]:
     if manifest.rate_limit:
         for word in ("remaining", "reset"):
             header = getattr(manifest.rate_limit, word)
-            if header is not None and not _HEADER.fullmatch(header):
+            if header is not None and not HEADER.fullmatch(header):
                 yield ("rate_limit", word), "is no header name"
 
 
@@ -127,7 +127,7 @@ def _config(loc: Loc, field: ConfigField) -> Iterator[Finding]:
 def _auth(loc: Loc, method: AuthMethod) -> Iterator[Finding]:
     needed, allowed = AUTH_WORDS[method.type]
     given = method.model_fields_set - _ANY_AUTH
-    yield from _fitting(loc, method.type, given, needed, allowed)
+    yield from fitting(loc, method.type, given, needed, allowed)
     if clash := sorted(
         set(method.secrets) & {"username", "password", "api_key", "bearer_token", "client_secret"}
     ):
@@ -137,9 +137,10 @@ def _auth(loc: Loc, method: AuthMethod) -> Iterator[Finding]:
             yield (*loc, "secrets", name), "a name is lower-case letters, digits and '_', a letter first"
 
 
-def _fitting(
+def fitting(
     loc: Loc, kind: str, given: set[str], needed: frozenset[str], allowed: frozenset[str]
 ) -> Iterator[Finding]:
+    """Check that the words given are those of the type."""
     for word in sorted(needed - given):
         yield loc, f"type '{kind}' needs '{word}'"
     for word in sorted(given - needed - allowed):
@@ -182,7 +183,7 @@ def _input_schema(loc: Loc, endpoint: Endpoint) -> Iterator[Finding]:
 def _paging(loc: Loc, paging: Paging) -> Iterator[Finding]:
     needed, allowed = PAGING_WORDS[paging.type]
     given = {word for word in paging.model_fields_set if getattr(paging, word) is not None} - {"type"}
-    yield from _fitting(loc, paging.type, given, needed, allowed)
+    yield from fitting(loc, paging.type, given, needed, allowed)
 
 
 def _check_call(manifest: Manifest) -> Iterator[Finding]:

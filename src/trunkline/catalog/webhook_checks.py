@@ -6,6 +6,7 @@ from typing import Any
 
 from trunkline.catalog.lookup_checks import Finding, lookups_of, properties, required
 from trunkline.catalog.manifest import Challenge, EventRule, Manifest, Notify, Verify, Webhook, Window
+from trunkline.catalog.part_checks import HEADER, NAME, fitting
 from trunkline.catalog.strict_yaml import Loc
 from trunkline.catalog.template import ANY, Lookup, TemplateError, parse_lookups
 from trunkline.catalog.vocabulary import did_you_mean
@@ -26,8 +27,6 @@ ALWAYS = ("text", "title", "type", "id", "delivery_id", "time", "source", "data"
 SOMETIMES = ("severity", "project", "subject", "url")
 """What an event may lack, so that a message must look it up with `?`."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+", re.ASCII)
 _LOOKUP = re.compile(r"\{[^{}]*\}")
 _TIMES = ("{header.", "{payload.")
@@ -62,7 +61,7 @@ def _webhook(loc: Loc, manifest: Manifest, webhook: Webhook) -> Iterator[Finding
     }
     for name in webhook.secrets:
         at = (*loc, "secrets", name)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             yield at, "a name is lower-case letters, digits and '_', 64 at most, a letter first"
         if name not in used:
             yield at, "is never used; remove it, or name it as the `secret` of a way to verify"
@@ -71,18 +70,15 @@ def _webhook(loc: Loc, manifest: Manifest, webhook: Webhook) -> Iterator[Finding
 
 
 def _verify(loc: Loc, webhook: Webhook, name: str, way: Verify) -> Iterator[Finding]:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         yield loc, "a name is lower-case letters, digits and '_', 64 at most, a letter first"
     needed, allowed = VERIFY_WORDS[way.type]
     given = way.model_fields_set - {"type"}
-    for word in sorted(needed - given):
-        yield loc, f"type '{way.type}' needs '{word}'"
-    for word in sorted(given - needed - allowed):
-        yield (*loc, word), f"is no word of type '{way.type}'{did_you_mean(word, sorted(needed | allowed))}"
+    yield from fitting(loc, way.type, given, needed, allowed)
     if way.type == "none" and len(webhook.verify) > 1:
         yield loc, "stands alone: beside other ways, a forgotten secret would let anybody in"
     yield from _secret((*loc, "secret"), webhook, way.secret)
-    if way.header is not None and "{" not in way.header and not _HEADER.fullmatch(way.header):
+    if way.header is not None and "{" not in way.header and not HEADER.fullmatch(way.header):
         yield (*loc, "header"), "is no header name"
     yield from _signed(loc, way)
 

@@ -15,16 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from trunkline.errors import (
-    Forbidden,
-    Gone,
-    Invalid,
-    NotFound,
-    TooMany,
-    TrunklineError,
-    Unauthenticated,
-    Unavailable,
-)
+from trunkline import errors
 from trunkline.redact import redact_keys
 
 _PIPE_WIDTH = 240  # nobody folds a pipe at 80 columns
@@ -47,30 +38,30 @@ class ExitCode(IntEnum):
     NOT_FOUND = 5
 
 
-_EXIT_CODES: tuple[tuple[type[TrunklineError], ExitCode], ...] = (
-    (Invalid, ExitCode.USAGE),
-    (Unavailable, ExitCode.UNREACHABLE),
-    (Unauthenticated, ExitCode.REFUSED),
-    (Forbidden, ExitCode.REFUSED),
-    (NotFound, ExitCode.NOT_FOUND),
-    (Gone, ExitCode.NOT_FOUND),
+_EXIT_CODES: tuple[tuple[type[errors.TrunklineError], ExitCode], ...] = (
+    (errors.Invalid, ExitCode.USAGE),
+    (errors.Unavailable, ExitCode.UNREACHABLE),
+    (errors.Unauthenticated, ExitCode.REFUSED),
+    (errors.Forbidden, ExitCode.REFUSED),
+    (errors.NotFound, ExitCode.NOT_FOUND),
+    (errors.Gone, ExitCode.NOT_FOUND),
 )
 
-_WAYS_OUT: tuple[tuple[type[TrunklineError], str], ...] = (
+_WAYS_OUT: tuple[tuple[type[errors.TrunklineError], str], ...] = (
     (
-        Unauthenticated,
+        errors.Unauthenticated,
         "Give a valid key with --api-key or TRUNKLINE_API_KEY; the first one is in DATA_DIR/ready.json.",
     ),
     (
-        Forbidden,
+        errors.Forbidden,
         "Ask an admin of the workspace for a key with this permission; `trunkline key list` shows them.",
     ),
     (
-        Unavailable,
+        errors.Unavailable,
         "Is the hub running? Start it with `trunkline up`, point to it with --url, or run `trunkline doctor`.",
     ),
     (
-        NotFound,
+        errors.NotFound,
         "See what there is with `list`: `trunkline integration list`, `route list`, `event list`, `connector list` …",
     ),
 )
@@ -185,17 +176,17 @@ def progress() -> Progress:
     )
 
 
-def report(error: TrunklineError) -> ExitCode:
+def report(error: errors.TrunklineError) -> ExitCode:
     """Print an error on stderr, and return the exit code it stands for."""
     terminal = console(error=True)
     terminal.print(Text.assemble(("error: ", "bold red"), redact_keys(clean(_summary(error)))))
-    if isinstance(error, Invalid):
+    if isinstance(error, errors.Invalid):
         for field in error.fields:
             terminal.print(Text("  " + redact_keys(clean(field))))
     return exit_code(error)
 
 
-def report_from_hub(error: TrunklineError) -> ExitCode:
+def report_from_hub(error: errors.TrunklineError) -> ExitCode:
     """Print an error of a hub on stderr with the way out, and return the exit code it stands for."""
     code = report(error)
     for kind, way_out in _WAYS_OUT:
@@ -204,14 +195,14 @@ def report_from_hub(error: TrunklineError) -> ExitCode:
     return code
 
 
-def exit_code(error: TrunklineError) -> ExitCode:
+def exit_code(error: errors.TrunklineError) -> ExitCode:
     """Return the exit code an error stands for."""
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)
 
 
-def _summary(error: TrunklineError) -> str:
-    if isinstance(error, Invalid) and error.fields:
+def _summary(error: errors.TrunklineError) -> str:
+    if isinstance(error, errors.Invalid) and error.fields:
         return "The input is not valid:"
-    if isinstance(error, TooMany):
+    if isinstance(error, errors.TooMany):
         return f"{error.message} Try again in {error.retry_after:g} s."
     return error.message

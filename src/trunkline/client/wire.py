@@ -9,56 +9,44 @@ from uuid import UUID
 
 import orjson
 
-from trunkline.errors import (
-    Conflict,
-    FieldError,
-    Forbidden,
-    Gone,
-    Invalid,
-    NotFound,
-    RemoteFailed,
-    TooMany,
-    TrunklineError,
-    Unauthenticated,
-    Unavailable,
-)
+from trunkline import errors
 
 Plain = str | int | bool | datetime | None
 """What a query parameter may be."""
 
-_PLAIN: dict[int, type[TrunklineError]] = {
-    401: Unauthenticated,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    410: Gone,
-    503: Unavailable,
+_PLAIN: dict[int, type[errors.TrunklineError]] = {
+    401: errors.Unauthenticated,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    409: errors.Conflict,
+    410: errors.Gone,
+    503: errors.Unavailable,
 }
 
 
-def error_from(status: int, raw: bytes, headers: Mapping[str, str]) -> TrunklineError:
+def error_from(status: int, raw: bytes, headers: Mapping[str, str]) -> errors.TrunklineError:
     """Translate a native error answer into the error it stands for. Pure."""
     body = _lenient(raw)
     detail = body.get("detail")
     text = detail if isinstance(detail, str) else None
     if status == 422:
-        return Invalid(text, _field_errors(detail))
+        return errors.Invalid(text, _field_errors(detail))
     if status == 429:
-        return TooMany(text, _seconds(headers.get("Retry-After")))
-    if status == 502 and body.get("error_code") == RemoteFailed.code:
+        return errors.TooMany(text, _seconds(headers.get("Retry-After")))
+    if status == 502 and body.get("error_code") == errors.RemoteFailed.code:
         return _remote_failed(text, body)
     if status in _PLAIN:
         return _PLAIN[status](text)
     if status >= 500:
-        return Unavailable(_with_request(text or f"The hub answered HTTP {status}", body))
+        return errors.Unavailable(_with_request(text or f"The hub answered HTTP {status}", body))
     if status < 400:
-        return Unavailable(f"The hub answered with a redirect (HTTP {status}); is its address right?")
-    return Invalid(text or f"The hub refused the request: HTTP {status}")
+        return errors.Unavailable(f"The hub answered with a redirect (HTTP {status}); is its address right?")
+    return errors.Invalid(text or f"The hub refused the request: HTTP {status}")
 
 
-def _remote_failed(text: str | None, body: Mapping[str, Any]) -> RemoteFailed:
+def _remote_failed(text: str | None, body: Mapping[str, Any]) -> errors.RemoteFailed:
     status, retries, trace = body.get("status"), body.get("retries"), body.get("trace")
-    return RemoteFailed(
+    return errors.RemoteFailed(
         _with_request(text or "The remote service failed", body),
         service=str(body.get("service") or "") or None,
         status=status if isinstance(status, int) else None,
@@ -73,11 +61,11 @@ def _with_request(text: str, body: Mapping[str, Any]) -> str:
     return f"{text} (request {request_id})" if isinstance(request_id, str) else text
 
 
-def _field_errors(detail: Any) -> list[FieldError]:
+def _field_errors(detail: Any) -> list[errors.FieldError]:
     if not isinstance(detail, list):
         return []
     return [
-        FieldError(
+        errors.FieldError(
             tuple(item.get("loc") or ()), str(item.get("msg", "")), str(item.get("type", "value_error"))
         )
         for item in detail
@@ -109,18 +97,18 @@ def origin_of(url: str) -> str:
         parts = urlsplit(url.strip())
         _ = parts.port  # parsed, and refused, only when asked for
     except ValueError as error:
-        raise Invalid.field(("url",), f"{url!r}: {error}") from error
+        raise errors.Invalid.field(("url",), f"{url!r}: {error}") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Invalid.field(("url",), f"{url!r} is no http(s) address, such as http://127.0.0.1:8700")
+        raise errors.Invalid.field(("url",), f"{url!r} is no http(s) address, such as http://127.0.0.1:8700")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise Invalid.field(("url",), "give only scheme, host, port and path prefix")
+        raise errors.Invalid.field(("url",), "give only scheme, host, port and path prefix")
     return url.strip().rstrip("/")
 
 
 def segment(text: str) -> str:
     """Quote one segment of a path."""
     if text in {"", ".", ".."}:
-        raise NotFound(f"{text!r} names nothing")
+        raise errors.NotFound(f"{text!r} names nothing")
     return quote(_utf8(text), safe="")
 
 
@@ -128,7 +116,7 @@ def _utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Invalid(f"{text!r} is not valid UTF-8") from error
+        raise errors.Invalid(f"{text!r} is not valid UTF-8") from error
     return text
 
 
@@ -145,7 +133,7 @@ def encode(body: Any) -> bytes:
     try:
         return orjson.dumps(body)
     except TypeError as error:  # orjson's own error is one; so are surrogates and numbers over 64 bits
-        raise Invalid(f"Not a JSON value: {error}") from error
+        raise errors.Invalid(f"Not a JSON value: {error}") from error
 
 
 def decode(raw: bytes, url: str) -> Any:
@@ -153,7 +141,9 @@ def decode(raw: bytes, url: str) -> Any:
     try:
         return orjson.loads(raw)
     except ValueError as error:
-        raise Unavailable(f"What answers at {url} does not speak JSON; is it a Trunkline hub?") from error
+        raise errors.Unavailable(
+            f"What answers at {url} does not speak JSON; is it a Trunkline hub?"
+        ) from error
 
 
 def _lenient(raw: bytes) -> dict[str, Any]:
@@ -167,7 +157,7 @@ def _lenient(raw: bytes) -> dict[str, Any]:
 def as_object(value: Any) -> dict[str, Any]:
     """Return what must be a JSON object."""
     if not isinstance(value, dict):
-        raise Unavailable("The answer is not what a Trunkline hub sends; is the address right?")
+        raise errors.Unavailable("The answer is not what a Trunkline hub sends; is the address right?")
     return value
 
 

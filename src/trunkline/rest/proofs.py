@@ -190,9 +190,9 @@ def _check_standard(way: Way, request: Request, secrets: Sequence[str], now: dat
 
 
 def standard_digest(secret: str, signed: bytes) -> bytes:
-    """Sign as Standard Webhooks do; with a secret that is no base64 the result matches nothing."""
+    """Sign as Standard Webhooks do; with a secret that is no base64, or nothing, the result matches nothing."""
     try:
-        key = _base64(secret.removeprefix(STANDARD_PREFIX))
+        key = _base64(secret.removeprefix(STANDARD_PREFIX)) or _DUMMY_KEY
     except ValueError:
         key = _DUMMY_KEY
     return hmac.digest(key, signed, "sha256")

@@ -12,6 +12,7 @@ from trunkline.catalog.manifest import Notify as NotifyRule
 from trunkline.catalog.patterns import matches
 from trunkline.catalog.template import ROUTE, Template, TemplateError
 from trunkline.catalog.vocabulary import did_you_mean
+from trunkline.catalog.webhook_checks import ALWAYS, SOMETIMES
 from trunkline.context import Context
 from trunkline.egress import check_url
 from trunkline.errors import Invalid, NotFound
@@ -19,20 +20,7 @@ from trunkline.services import integrations
 from trunkline.services.integrations import Filter, Integration
 
 MAX_PARAMS = 16 * 1024
-EVENT_WORDS = (
-    "text",
-    "title",
-    "type",
-    "severity",
-    "project",
-    "subject",
-    "url",
-    "id",
-    "delivery_id",
-    "time",
-    "source",
-    "data",
-)
+EVENT_WORDS = ALWAYS + SOMETIMES
 """What the params of an endpoint target may look up of an event."""
 _PLACE = ("body", "target")
 
