@@ -44,7 +44,7 @@ async def find_named(app: App, wanted: str) -> str | None:
     """Return the id of the workspace of this id, or of this name when only one has it, in whatever case."""
     if "\0" in wanted:  # one of our databases cannot even compare with it
         return None
-    by_id = sa.select(workspaces.c.id).where(workspaces.c.id == wanted)
+    by_id = sa.select(workspaces.c.id).where(workspaces.c.id == wanted.lower())
     same = sa.func.lower(workspaces.c.name) == sa.func.lower(sa.bindparam("name", wanted))
     by_name = sa.select(workspaces.c.id).where(same).limit(2)
 

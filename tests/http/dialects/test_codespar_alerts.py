@@ -242,12 +242,13 @@ async def test_without_a_secret_nothing_is_taken(tracked: Client, charlie: Clien
         check_error(await post_alert(tracked, path, secret=secret), 401, "UNAUTHORIZED")
 
 
-@pytest.mark.parametrize("way", ["query id", "query name", "header", "query before header"])
+@pytest.mark.parametrize("way", ["query id", "query ID", "query name", "header", "query before header"])
 async def test_the_organisation_is_named_by_query_or_header(hub, alice: Client, charlie: Client, way: str):
     config = {"authToken": "t", "org": "x", "webhookSecret": "charlies"}
     await charlie.post("/api/integrations/configure", {"integration": "sentry", "config": config})
     asked = {
         "query id": (f"?orgId={charlie.workspace_id}", {}),
+        "query ID": (f"?orgId={charlie.workspace_id.upper()}", {}),
         "query name": ("?orgId=CHARLIE's", {}),
         "header": ("", {"x_org_id": "Charlie's"}),
         "query before header": (f"?orgId={charlie.workspace_id}", {"x_org_id": alice.workspace_id}),

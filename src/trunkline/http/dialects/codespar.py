@@ -29,7 +29,7 @@ async def _read_caller(app: App, scope: Scope, headers: Mapping[str, str], route
     else:
         caller = await api_keys.authenticate(app, token or "")
     wanted = wire.read_org(headers)
-    if wanted not in {wire.DEFAULT_ORG, caller.workspace_id}:
+    if wanted.lower() not in {wire.DEFAULT_ORG, caller.workspace_id}:
         name = await workspaces.name_of(app, caller.workspace_id)
         if wanted.casefold() != name.casefold():
             raise Forbidden("x-org-id must be 'default', or the id or the name of the key's workspace.")

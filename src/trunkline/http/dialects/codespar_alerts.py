@@ -137,7 +137,7 @@ async def receive(ctx: Context, request: Request) -> dict[str, Any]:
     """Accept what the error tracker posts, once its signature holds; say whether a route takes it."""
     if SIGNATURE not in request.headers:
         raise Unauthenticated(f"Missing {SIGNATURE} header")
-    source = await _source(ctx, request.query.get("orgId") or wire.read_org(request.headers))
+    source = await _source(ctx, _org(request))
     body, headers = request.body, request.headers
     try:
         if source is None:
@@ -153,6 +153,12 @@ async def receive(ctx: Context, request: Request) -> dict[str, Any]:
     found = ingest.preview(source, kept, body, ctx.now)
     taken = [await routing.matching(ctx.app, source.workspace_id, event) for event in found]
     return wire.show_received(inbox_id, is_routed=any(taken))
+
+
+def _org(request: Request) -> str:
+    """Return the organisation that the address names, else the header's."""
+    named = request.query.get("orgId")
+    return wire.name_org(named) if named else wire.read_org(request.headers)
 
 
 async def _source(ctx: Context, org: str) -> Source | None:

@@ -95,7 +95,8 @@ def _text(error: TrunklineError) -> str:
 
 def _fault(field: FieldError) -> str:
     """Name a field as this format's client knows it, without the place that our own list of faults begins with."""
-    place = [str(part)[:200] for part in field.loc if part not in {"body", "query", "path", "params"}]
+    named = field.loc if field.type != "json_invalid" else ()  # which names a byte
+    place = [str(part)[:200] for part in named if part not in {"body", "query", "path", "params"}]
     return f"{'.'.join(place) or 'body'}: {field.msg}"
 
 
@@ -271,7 +272,13 @@ DEFAULT_ORG = "default"
 def read_org(headers: Mapping[str, str]) -> str:
     """Return the organisation that a request names, or `default`."""
     text = headers.get("x-org-id", "").encode("latin-1").decode("utf-8", "replace")
-    return text.strip() or DEFAULT_ORG
+    return name_org(text)
+
+
+def name_org(text: str) -> str:
+    """Return the organisation that a text names, `default` where it names none."""
+    text = text.strip()
+    return text if text.casefold() not in {"", DEFAULT_ORG} else DEFAULT_ORG
 
 
 def patterns_of(alert_types: Sequence[str]) -> list[str]:

@@ -192,4 +192,9 @@ def validate(model: type[T], value: Any, *, strict: bool = True) -> T:
         return TypeAdapter(model).validate_python(value, strict=strict)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_FAULTS]
-    raise Invalid(fields=[FieldError(fault["loc"], fault["msg"], fault["type"]) for fault in faults])
+    raise Invalid(fields=[FieldError(fault["loc"], _text(fault), fault["type"]) for fault in faults])
+
+
+def _text(fault: Mapping[str, Any]) -> str:
+    """Say what is wrong without naming a class of ours."""
+    return "Input should be an object" if fault["type"] == "model_type" else str(fault["msg"])
