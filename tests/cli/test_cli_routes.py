@@ -112,7 +112,7 @@ def test_conditions_are_read(with_hub: Run, fake: FakeHub, word: str, condition:
             ("--event-type", "*", "--channel", "C1", "--webhook", "https://x"),
             "only one of --channel, --webhook",
         ),
-        (("--event-type", "*", "--condition", "severity"), "is not NAME=VALUE"),
+        (("--event-type", "*", "--condition", "severity"), "is not PATH=VALUE"),
         (("--event-type", "*", "--condition", "n greater_than many"), "is not JSON"),
     ],
 )
@@ -216,6 +216,15 @@ def test_deliveries_are_listed_and_narrowed(with_hub: Run, fake: FakeHub) -> Non
     assert len(json.loads(with_hub("delivery", "list", "--json").stdout)["items"]) == 20
 
 
+def test_a_delivery_is_listed_with_its_routes_name_or_its_id_when_the_route_is_gone(
+    with_hub: Run, fake: FakeHub
+) -> None:
+    fake.answer("GET", "/deliveries", [delivery(), delivery(route_id=NOW_ID)])
+    fake.answer("GET", f"/routes/{ROUTE_ID}", {"id": ROUTE_ID, "name": "pages"})
+    result = with_hub("delivery", "list")
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["route", "pages", NOW_ID]
+
+
 def test_a_delivery_shows_its_attempts_and_what_was_exchanged(with_hub: Run, fake: FakeHub) -> None:
     exchange = {
         "purpose": "call",
@@ -248,6 +257,8 @@ def test_what_was_given_up_is_recovered_and_counted(with_hub: Run, fake: FakeHub
     assert fake.last("POST").body == {"since": "2026-05-03T10:00:00+00:00", "route_id": ROUTE_ID}
     assert (result.exit_code, result.stdout) == (0, "12 deliveries are sent again.\n")
     assert json.loads(with_hub("delivery", "recover", "--since", "1h", "--json").stdout) == {"count": 12}
+    fake.answer("POST", "/deliveries/recover", {"count": 1})
+    assert with_hub("delivery", "recover", "--since", "1h").stdout == "1 delivery is sent again.\n"
     assert "Give --since" in with_hub("delivery", "recover").stderr
     assert "2h, 7d or" in with_hub("delivery", "recover", "--since", "yesterday").stderr
 

@@ -1,6 +1,6 @@
 """`trunkline delivery …`: what was sent, and sending it again, over the native API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ from trunkline.cli.params import given, parse_time
 from trunkline.cli.reach import AsJson, with_hub
 from trunkline.cli.stages import show_exchanges
 from trunkline.client import Trunkline
-from trunkline.errors import Invalid
+from trunkline.errors import Forbidden, Invalid, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="See what was sent, attempt by attempt; send it again.")
 
@@ -38,8 +38,10 @@ async def list_deliveries(
     if route is not None:
         query["route_id"] = await hub.routes.find(route)
     items = await first(hub.deliveries.all(**query), limit)
+    names = {} if as_json or route else await _route_names(hub, items)
     columns: dict[str, output.Column] = {
         "state": "state",
+        "route": lambda item: names.get(item["route_id"], route),
         "attempts": "attempt_count",
         "next": _next,
         "status": "last_status",
@@ -49,6 +51,17 @@ async def list_deliveries(
     }
     empty = "No such deliveries. Which routes are there? `trunkline route list`"
     output.show_items(items, columns, empty, as_json=as_json)
+
+
+async def _route_names(hub: Trunkline, items: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Name the routes of deliveries; a deleted one, or one the key may not see, by its id."""
+    names: dict[str, str] = {}
+    for route_id in {str(item["route_id"]) for item in items}:
+        try:
+            names[route_id] = (await hub.routes.get(route_id))["name"]
+        except (NotFound, Forbidden):
+            names[route_id] = route_id
+    return names
 
 
 def _next(item: Mapping[str, Any]) -> object:
@@ -108,6 +121,8 @@ async def recover(
     if as_json:
         output.show_json({"count": recovered})
     else:
-        output.say(f"{recovered} deliveries are sent again.")
+        output.say(
+            "1 delivery is sent again." if recovered == 1 else f"{recovered} deliveries are sent again."
+        )
     if recovered:
         output.note("Follow them with `trunkline delivery list --state pending`.")

@@ -69,7 +69,9 @@ async def list_routes(
         "enabled": _state,
         "id": "id",
     }
-    empty = "No routes yet. Make one with `trunkline route create`."
+    empty = (
+        "No such routes." if enabled is not None else "No routes yet. Make one with `trunkline route create`."
+    )
     output.show_items(items, columns, empty, as_json=as_json)
 
 
@@ -222,6 +224,8 @@ def _condition(word: str) -> dict[str, Any]:
     if rest and "=" not in path:
         operator, text = rest[0], rest[1] if len(rest) > 1 else ""
         return {"path": path, "operator": operator, "value": _value(operator, text)}
+    if "=" not in path:
+        raise Invalid(f"{word!r} is not PATH=VALUE, PATH:=JSON or 'PATH OPERATOR VALUE'")
     path, text, is_json = split_pair(word)
     return {"path": path, "operator": "equals", "value": _json(word, text) if is_json else text}
 

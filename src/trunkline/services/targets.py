@@ -136,8 +136,7 @@ def _able_to_notify(ctx: Context, connector: str | None, place: str) -> Manifest
     catalog = ctx.app.catalog
     able = sorted(item.id for item in catalog.all() if item.notify is not None)
     if connector not in able:
-        known = ", ".join(able) or "none of the catalogue"
-        raise _fault(place, f"sends no messages{did_you_mean(connector or '', able)}; those that do: {known}")
+        raise _fault(place, f"sends no messages{did_you_mean(connector or '', able)}")
     return catalog.get(connector or "")
 
 
