@@ -73,7 +73,7 @@ async def create_api_key(call: Call, workspace_id: UUID, body: CreateApiKeyReque
         role=body.role,
         explicit=body.permissions,
         duration_days=body.duration_days,
-        person_id=str(body.person_id) if body.person_id else None,
+        person_id=body.person_id,
     )
     return _shown_once(key)
 

@@ -7,7 +7,8 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
-from trunkline.http.native.models import PageQuery, PaginatedResponse
+from trunkline.http.native.models import Id, PageQuery, PaginatedResponse
+from trunkline.http.native.paging import page_of
 from trunkline.http.native.route import Call, Router
 from trunkline.services import deliveries
 from trunkline.services.deliveries import Filter
@@ -22,16 +23,12 @@ def _time(given: Any) -> Any:
     return datetime.fromisoformat(given) if isinstance(given, str) else given
 
 
-def _uuid(given: Any) -> Any:
-    return UUID(given) if isinstance(given, str) else given
-
-
 class DeliveryQuery(PageQuery):
     """Which deliveries."""
 
     state: State | None = None
-    route_id: UUID | None = None
-    event_id: UUID | None = None
+    route_id: Id | None = None
+    event_id: Id | None = None
     since: AwareDatetime | None = Field(None, description="Only those made at this time or later")
 
 
@@ -72,7 +69,7 @@ class RecoverRequest(BaseModel):
     """Which failed deliveries to send again."""
 
     since: Annotated[AwareDatetime, BeforeValidator(_time)]
-    route_id: Annotated[UUID, BeforeValidator(_uuid)] | None = None
+    route_id: Id | None = None
 
 
 class RecoverResponse(BaseModel):
@@ -88,20 +85,9 @@ async def list_deliveries(
     call: Call, workspace_id: UUID, query: Annotated[DeliveryQuery, Query()]
 ) -> dict[str, Any]:
     """List deliveries, newest first; `total` is null beyond 10,000."""
-    wanted = Filter(
-        state=query.state,
-        route_id=str(query.route_id) if query.route_id else None,
-        event_id=str(query.event_id) if query.event_id else None,
-        since=query.since,
-    )
+    wanted = Filter(**query.model_dump(exclude={"limit", "continuation_token"}))
     page = await deliveries.list_page(call, wanted, query.limit, query.continuation_token)
-    end = query.continuation_token + len(page.items)
-    return {
-        "items": page.items,
-        "has_more": page.more,
-        "continuation_token": end if page.more else None,
-        "total": page.total,
-    }
+    return page_of(page.items, page.total, query.continuation_token, more=page.more)
 
 
 @router.answers(
@@ -119,8 +105,7 @@ async def get_delivery(call: Call, workspace_id: UUID, delivery_id: UUID) -> dic
 @router.answers("POST /v1/{workspace_id}/deliveries/recover", "Delivery.resend", returns=RecoverResponse)
 async def recover_deliveries(call: Call, workspace_id: UUID, body: RecoverRequest) -> dict[str, int]:
     """Send again everything that was given up since a time."""
-    route_id = str(body.route_id) if body.route_id else None
-    return {"count": await deliveries.recover(call, body.since, route_id)}
+    return {"count": await deliveries.recover(call, body.since, body.route_id)}
 
 
 @router.answers(

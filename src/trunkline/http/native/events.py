@@ -10,7 +10,7 @@ from fastapi import Header, Query
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
-from trunkline.http.native.models import PaginatedResponse
+from trunkline.http.native.models import Id, PaginatedResponse
 from trunkline.http.native.route import Call, Router
 from trunkline.http.wire import Stream, encode
 from trunkline.services import events, ingest, streams
@@ -62,7 +62,7 @@ class ListEventsQuery(BaseModel):
     """Which events."""
 
     type: Pattern | None = None
-    integration_id: UUID | None = None
+    integration_id: Id | None = None
     project: Annotated[str, Field(max_length=256)] | None = None
     severity: Literal["critical", "high", "medium", "low", "info"] | None = None
     subject: Annotated[str, Field(max_length=512)] | None = None
@@ -90,17 +90,7 @@ async def list_events(
     call: Call, workspace_id: UUID, query: Annotated[ListEventsQuery, Query()]
 ) -> dict[str, Any]:
     """List events, newest first. A page may end early, even empty: go on as long as `has_more` says so."""
-    wanted = Filter(
-        type=query.type,
-        integration_id=str(query.integration_id) if query.integration_id else None,
-        project=query.project,
-        severity=query.severity,
-        subject=query.subject,
-        dedup_key=query.dedup_key,
-        since=query.since,
-        until=query.until,
-        errors=query.errors,
-    )
+    wanted = Filter(**query.model_dump(exclude={"limit", "continuation_token"}))
     page = await events.list_page(call, wanted, query.limit, query.continuation_token or None)
     return {
         "items": [to_cloud_event(event) for event in page.items],

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypeAliasType
 
 from trunkline.catalog.endpoint import AuthConfig, AuthConfigWithSecrets, EndpointConfig
@@ -20,11 +20,12 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _uuid(given: Any) -> Any:
-    """Read a UUID from text, the only way JSON can write one; bodies are otherwise strict about types."""
-    return UUID(given) if isinstance(given, str) else given
+def _id(text: str) -> str:
+    return str(UUID(text))
 
 
+Id = Annotated[str, AfterValidator(_id), WithJsonSchema({"type": "string", "format": "uuid"})]
+"""A UUID in its usual spelling, as ids are stored."""
 NameString = TypeAliasType(
     "NameString", Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_nul)]
 )
@@ -205,9 +206,7 @@ class CreateApiKeyRequest(BaseModel):
     name: NameString | None = None
     permissions: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=128)] = []
     role: Annotated[str, Field(max_length=64)] = "member"
-    person_id: Annotated[UUID, BeforeValidator(_uuid)] | None = Field(
-        None, description="Trunkline's own: whose key this is"
-    )
+    person_id: Id | None = Field(None, description="Trunkline's own: whose key this is")
 
 
 class RotateApiKeyRequest(BaseModel):

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def page_of(items: Sequence[Any], total: int, offset: int) -> dict[str, Any]:
-    """Wrap a slice that begins at `offset`; the next token is null when nothing follows."""
+def page_of(
+    items: Sequence[Any], total: int | None, offset: int, *, more: bool | None = None
+) -> dict[str, Any]:
+    """Wrap a slice that begins at `offset`; the next token is null when nothing follows, which `total` tells or `more`."""
     end = offset + len(items)
-    more = bool(items) and end < total
+    if more is None:
+        more = bool(items) and total is not None and end < total
     return {
         "items": items,
         "has_more": more,

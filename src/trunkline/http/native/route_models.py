@@ -4,12 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from trunkline.http.native.models import NameString, PageQuery, _uuid, _without_nul
+from trunkline.http.native.models import Id, NameString, PageQuery, _without_nul
 from trunkline.services.matching import MAX_CONDITIONS, MAX_PATTERN
 
-Id = Annotated[UUID, BeforeValidator(_uuid)]
 Project = Annotated[str, Field(max_length=256), AfterValidator(_without_nul)]
 EventType = Annotated[str, Field(min_length=1, max_length=MAX_PATTERN)]
 

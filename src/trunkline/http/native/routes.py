@@ -33,10 +33,9 @@ def _changed(made: Made, *warnings: str | None) -> dict[str, Any]:
 
 def _target(given: models.NotifyTarget | models.EndpointTarget | models.WebhookTarget) -> targets.Target:
     if isinstance(given, models.NotifyTarget):
-        integration_id = None if given.integration_id is None else str(given.integration_id)
-        return targets.Notify(given.channel, given.connector, integration_id)
+        return targets.Notify(given.channel, given.connector, given.integration_id)
     if isinstance(given, models.EndpointTarget):
-        return targets.CallEndpoint(str(given.integration_id), given.endpoint, given.params)
+        return targets.CallEndpoint(given.integration_id, given.endpoint, given.params)
     return targets.SignedWebhook(given.url)
 
 
