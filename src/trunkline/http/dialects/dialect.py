@@ -47,10 +47,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One documented request and who answers it."""
+    """One documented request, such as `GET /api/things/{id}`, and who answers it."""
 
-    method: str
-    path: str
+    request: str
     handler: Callable[[Context, Request], Awaitable[Any]]
     permission: str | None = None
     status: int = 200
@@ -58,9 +57,14 @@ class Route:
     body: type[BaseModel] | None = None
     is_signed: bool = False
     """The request proves itself by a signature, not by a key."""
+    method: str = field(init=False)
+    path: str = field(init=False)
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        method, path = self.request.split(" ")
+        object.__setattr__(self, "method", method)
+        object.__setattr__(self, "path", path)
         text = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
         object.__setattr__(self, "pattern", re.compile(text))
 
