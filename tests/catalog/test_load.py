@@ -3,7 +3,7 @@ import re
 import pytest
 
 from trunkline.catalog.load import ManifestError, load_manifest, parse_manifest
-from trunkline.catalog.manifest import AuthType, Paging
+from trunkline.catalog.manifest import AuthMethod, AuthType, Paging, credential_fields
 from trunkline.catalog.part_checks import AUTH_WORDS, PAGING_WORDS
 
 GOOD = """\
@@ -207,3 +207,13 @@ def test_every_paging_and_auth_type_has_its_words():
 
     assert set(PAGING_WORDS) == set(get_args(Paging.model_fields["type"].annotation))
     assert set(AUTH_WORDS) == set(get_args(AuthType))
+
+
+def test_a_key_that_is_all_there_is_to_enter_is_called_as_its_way_in_is():
+    bot = AuthMethod(type="api_key_header", label="Bot token", description="Under Bot.")
+    [field] = credential_fields(bot)
+    assert (field.name, field.label, field.description) == ("api_key", "Bot token", "Under Bot.")
+    [plain] = credential_fields(AuthMethod(type="bearer_token"))
+    assert plain.label == "Token"
+    pair = credential_fields(AuthMethod(type="basic", label="User name and password"))
+    assert [field.label for field in pair] == ["User name", "Password"]

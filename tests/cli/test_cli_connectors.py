@@ -146,7 +146,7 @@ def test_a_connector_shows_what_to_type(with_hub: Run, fake: FakeHub) -> None:
             "verify": ["signature"],
         },
         "event_types": ["svc.made", "svc.gone"],
-        "notify": {"channel": {"label": "Room", "default": None, "optional": False}},
+        "notify": {"channel": {"label": "Room", "example": "R42", "default": None, "optional": False}},
         "endpoints": [{"name": "list", "method": "GET", "description": "List."}],
         "depth": {"score": 80, "missing": []},
     }
@@ -156,4 +156,4 @@ def test_a_connector_shows_what_to_type(with_hub: Run, fake: FakeHub) -> None:
     assert "--method password --credential password=…  Password" in result.stdout
     assert "--credential hook_secret=…  Secret (optional; verifies webhooks)" in result.stdout
     assert "Events: svc.made, svc.gone" in result.stdout
-    assert "Messages go to a channel: Room" in result.stdout
+    assert "Messages go to a channel: Room, such as R42" in result.stdout

@@ -80,8 +80,12 @@ _CREDENTIALS: dict[str, tuple[CredentialField, ...]] = {
 
 
 def credential_fields(method: AuthMethod) -> tuple[CredentialField, ...]:
-    """List what a person must enter for this auth method."""
-    return _CREDENTIALS[method.type] + _entered(method.secrets)
+    """List what a person must enter for this auth method; a key that is all there is to it is called as the method is."""
+    fields = _CREDENTIALS[method.type]
+    if method.type in {"api_key_header", "bearer_token"} and method.label:
+        told = {"label": method.label, "description": method.description}
+        fields = (fields[0].model_copy(update=told),)
+    return fields + _entered(method.secrets)
 
 
 def _entered(secrets: dict[str, SecretField]) -> tuple[CredentialField, ...]:

@@ -79,7 +79,8 @@ async def show(
 def _remark(field: Mapping[str, Any]) -> str:
     if field.get("default"):
         return f" (default {field['default']})"
-    return " (optional)" if field.get("optional") else ""
+    such = f", such as {field['example']}" if field.get("example") else ""
+    return such + (" (optional)" if field.get("optional") else "")
 
 
 @app.command()
