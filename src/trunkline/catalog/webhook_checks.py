@@ -22,7 +22,7 @@ VERIFY_WORDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 """For each type of verification: the words it needs, and those it may have."""
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 ACTIONS = ("trigger", "acknowledge", "resolve")
-ALWAYS = ("text", "title", "type", "id", "delivery_id", "time", "source", "data")
+ALWAYS = ("text", "title", "type", "id", "delivery_id", "nonce", "time", "source", "data")
 """What every event has when a message is made of it."""
 SOMETIMES = ("severity", "project", "subject", "url")
 """What an event may lack, so that a message must look it up with `?`."""

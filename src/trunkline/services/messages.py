@@ -13,6 +13,9 @@ _MEANINGFUL = frozenset("%&=#?/:;+@,!$'()")
 _SCHEME_LENGTH = len("https://")
 _ADDRESS = re.compile(r"https?://[^\s\x00-\x20\x7f]{1,2000}", re.IGNORECASE)
 
+NONCE_LENGTH = 25
+"""What services take that know a repeat by a short text: 100 random bits of the delivery's id."""
+
 
 def scope(event: Event, delivery_id: str, notify: Notify | None = None) -> dict[str, Any]:
     """Return what `{event.x}` looks up; what the event does not have is absent.
@@ -30,6 +33,7 @@ def scope(event: Event, delivery_id: str, notify: Notify | None = None) -> dict[
         "url": event.url,
         "id": event.id,
         "delivery_id": delivery_id,
+        "nonce": delivery_id.replace("-", "")[:NONCE_LENGTH],
         "time": event.time.isoformat().replace("+00:00", "Z"),
         "source": event.source,
         "data": event.data,

@@ -115,7 +115,10 @@ async def incidents(ctx: Context, request: Request) -> dict[str, Any]:
     """List incidents."""
     query: Incidents = request.query
     statuses = wire.read_statuses(query.status)
-    found = await _call(ctx, "pagerduty", "list_incidents", statuses=statuses, limit=query.limit)
+    order = "created_at:desc"  # a choice: of many the newest, not those the service lists first
+    found = await _call(
+        ctx, "pagerduty", "list_incidents", statuses=statuses, limit=query.limit, sort_by=order
+    )
     return _page("incidents", found, wire.INCIDENT, query.limit)
 
 
