@@ -211,6 +211,17 @@ async def test_when_many_destinations_fail_others_keep_room(database: Database):
     assert count_by_destination(turn) == {name(2): 1}
 
 
+async def test_slow_destinations_share_the_room_of_failing_ones(database: Database):
+    await known(database, 1, 2, 3)
+    for number in (1, 2, 3):
+        await plan(database, number, 20)
+    turn = await claim(database, suspects=10, slow={name(1), name(2)})
+    taken = count_by_destination(turn)
+    assert taken[name(3)] == PER_DESTINATION
+    assert taken[name(1)] + taken[name(2)] == 10
+    assert {each.destination_id for each in turn.claimed if each.is_suspect} == {name(1), name(2)}
+
+
 async def test_a_channel_gets_one_message_in_its_time(database: Database):
     await known(database, 1, notify=notify(channel_seconds=1))
     await plan(database, 1, 5)

@@ -219,6 +219,33 @@ async def test_a_target_that_hangs_takes_only_its_own_places(app: App, alice: Cl
     assert states.count("pending") == 50
 
 
+async def test_many_targets_that_take_long_leave_room_for_others(
+    app: App, alice: Client, upstream, clock: ManualClock
+):
+    async def hang(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    hanging, healthy = await upstream(hang), await receiver(upstream)
+    for number in range(10):
+        await webhook(alice, f"{hanging}/{number}", "alert.storm")
+    await webhook(alice, healthy.url, "alert.calm")
+    await happen(alice, *["alert.storm"] * 20)
+    while await sending.send_due(app):
+        pass
+    assert len(app.outbox.tasks) == sending.AT_ONCE
+    await happen(alice, "alert.calm")
+    await sending.send_due(app)
+    assert len(app.outbox.tasks) == sending.AT_ONCE  # nobody knows yet that these take long
+    clock.advance(sending.SLOW_SECONDS)
+    while healthy.count < 1:
+        rung = app.bells.deliveries.rung
+        if not await sending.send_due(app):
+            await app.bells.deliveries.wait(5, since=rung)
+    assert len(app.outbox.tasks) <= 10 * 8 + 1
+    await sending.settle(app, seconds=0.01)
+
+
 async def test_redirects_are_not_followed(app: App, alice: Client, upstream):
     target = await receiver(upstream, (302, {"Location": "/elsewhere"}))
     await webhook(alice, target.url)

@@ -4,7 +4,7 @@ For any number of workers: a destination's turn, its limits and its circuit are 
 about. What became of an attempt is `outcomes.py`'s, sending is `sending.py`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,7 +41,7 @@ class Claimed:
     queued_at: datetime
     until: datetime
     is_suspect: bool = False
-    """The destination's last attempt failed."""
+    """The destination's last attempt failed or was slow."""
     is_probe: bool = False
     """Its circuit is open: this one attempt tells whether it closes."""
 
@@ -124,18 +124,26 @@ _STRANDED = (
 
 
 def claim(
-    conn: Connection, now: datetime, worker: str, room: int, *, busy: Mapping[str, int], suspects: int
+    conn: Connection,
+    now: datetime,
+    worker: str,
+    room: int,
+    *,
+    busy: Mapping[str, int],
+    suspects: int,
+    slow: Collection[str] = (),
 ) -> Turn:
     """Take up to `room` due deliveries, a few of each destination, those whose turn is longest due first.
 
     Args:
         busy: how many attempts this worker has under way, by destination.
-        suspects: how many more attempts may go to destinations that fail: they tend to hang.
+        suspects: how many more attempts may go to destinations that fail, for they tend to hang, or are slow.
+        slow: the destinations that are.
     """
     turn = Turn()
     full = [each for each, count in busy.items() if count >= PER_DESTINATION]
     due = conn.execute(_DUE_DESTINATIONS, {"now": now, "full": full, "limit": room}).all()
-    look = _Look(conn, now, room, busy, suspects, _paces(conn, due, now))
+    look = _Look(conn, now, room, busy, suspects, slow, _paces(conn, due, now))
     for row in due:
         if look.room <= 0:
             turn.more = True
@@ -195,6 +203,7 @@ class _Look:
     room: int
     busy: Mapping[str, int]
     suspects: int
+    slow: Collection[str]
     paces: dict[str, _Pace]
     taken: list[Claimed] = field(default_factory=list)
     turns: list[dict[str, Any]] = field(default_factory=list)
@@ -231,19 +240,21 @@ class _Look:
             return min(1, self.suspects)
         if row.failures > 0:
             return min(1 - busy, self.suspects)
-        return 1 if row.seconds_between > 0 else PER_DESTINATION - busy
+        quota = 1 if row.seconds_between > 0 else PER_DESTINATION - busy
+        return min(quota, self.suspects) if row.id in self.slow else quota
 
     def _take(self, row: Row[Any], count: int, pace: _Pace | None) -> None:
         waiting = self.conn.execute(_WAITING, {"destination": row.id, "limit": count + 1}).all()
         ready = [each for each in waiting[:count] if each.due_at <= self.now]
         is_probe = row.failures >= schedule.CIRCUIT_FAILURES
+        is_suspect = row.failures > 0 or row.id in self.slow
         until = self.now + LEASE
         self.taken += [
-            Claimed.of(each, each.attempts + 1, until, is_suspect=row.failures > 0, is_probe=is_probe)
+            Claimed.of(each, each.attempts + 1, until, is_suspect=is_suspect, is_probe=is_probe)
             for each in ready
         ]
         self.room -= len(ready)
-        self.suspects -= len(ready) if row.failures else 0
+        self.suspects -= len(ready) if is_suspect else 0
         if pace:
             pace.open_at += len(ready) * pace.between
         open_at = None

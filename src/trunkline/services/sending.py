@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -23,32 +24,64 @@ from trunkline.services.outcomes import Outcome, Verdict
 from trunkline.services.traces import plain_text, small_trace
 
 AT_ONCE = 64
-"""Most attempts under way in this process."""
+"""Most attempts under way in this process, but for those that take long."""
 SUSPECTS_AT_ONCE = 32
-"""Of these, to destinations whose last attempt failed: however many hang, the others have room."""
+"""Most to destinations whose last attempt failed or took long: however many hang, the others have room."""
+SLOW_SECONDS = 1.0
+MOST_AT_ONCE = 256
+"""Most attempts under way, however many take long."""
 SEND_SECONDS = 60.0
 """Longest attempt, all told; shorter than the lease of a claim."""
 _STOP_SECONDS = 10.0
 _LOOK_FOR_STRANDED_SECONDS = 60.0
+_MOST_REMEMBERED = 10_000
 _LOG = log.get("trunkline.sending")
+
+
+class _UnderWay(NamedTuple):
+    """An attempt, and when it began as the monotonic clock says."""
+
+    claimed: Claimed
+    began: float
 
 
 @dataclass(slots=True)
 class _Outbox:
     """What this process has under way, and what came of it but is not written down yet."""
 
-    tasks: dict[asyncio.Task[Outcome], Claimed] = field(default_factory=dict)
+    tasks: dict[asyncio.Task[Outcome], _UnderWay] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     round: asyncio.Task[bool] | None = None
     alarm: asyncio.TimerHandle | None = None
     looked_at: float | None = None
     """When destinations without a turn were last looked for, as the monotonic clock says."""
+    slow: set[str] = field(default_factory=set)
+    """Destinations whose last attempt took long."""
 
     def busy(self) -> Counter[str]:
-        return Counter(claimed.destination_id for claimed in self.tasks.values())
+        return Counter(each.claimed.destination_id for each in self.tasks.values())
 
-    def suspects(self) -> int:
-        return sum(claimed.is_suspect for claimed in self.tasks.values())
+    def late(self, ticks: float) -> list[_UnderWay]:
+        """Return the attempts that take long."""
+        return [each for each in self.tasks.values() if ticks - each.began >= SLOW_SECONDS]
+
+    def room(self, ticks: float) -> int:
+        """Return how many more attempts may begin."""
+        quick = len(self.tasks) - len(self.late(ticks))
+        return min(AT_ONCE - quick, MOST_AT_ONCE - len(self.tasks))
+
+    def suspects(self, ticks: float) -> int:
+        """Return how many attempts go to destinations that fail or are slow."""
+        return sum(
+            each.claimed.is_suspect or ticks - each.began >= SLOW_SECONDS for each in self.tasks.values()
+        )
+
+    def note_pace(self, attempt: _UnderWay, ticks: float) -> None:
+        """Remember whether a destination is slow."""
+        if ticks - attempt.began < SLOW_SECONDS:
+            self.slow.discard(attempt.claimed.destination_id)
+        elif len(self.slow) < _MOST_REMEMBERED:
+            self.slow.add(attempt.claimed.destination_id)
 
 
 def _outbox(app: App) -> _Outbox:
@@ -93,7 +126,7 @@ async def stop(app: App) -> None:
 
 
 async def _round(app: App, outbox: _Outbox) -> bool:
-    room = 0 if app.stopping else AT_ONCE - len(outbox.tasks)
+    room = 0 if app.stopping else outbox.room(app.clock.monotonic())
     turn = await _step(app, outbox, room)
     if turn.claimed:
         await _begin(app, outbox, turn.claimed)
@@ -102,14 +135,15 @@ async def _round(app: App, outbox: _Outbox) -> bool:
     if turn.next_at is not None and not turn.more:
         wait = (turn.next_at - app.clock.now()).total_seconds()
         outbox.alarm = asyncio.get_running_loop().call_later(max(wait, 0.001), app.bells.deliveries.ring)
-    return turn.more and len(outbox.tasks) < AT_ONCE
+    return turn.more and outbox.room(app.clock.monotonic()) > 0
 
 
 async def _step(app: App, outbox: _Outbox, room: int) -> Turn:
     """Write down outcomes and claim, in one transaction."""
     done, outbox.outcomes = outbox.outcomes, []
-    now, busy, suspects = app.clock.now(), outbox.busy(), SUSPECTS_AT_ONCE - outbox.suspects()
-    ticks = app.clock.monotonic()
+    now, ticks, busy = app.clock.now(), app.clock.monotonic(), outbox.busy()
+    suspects = SUSPECTS_AT_ONCE - outbox.suspects(ticks)
+    slow = outbox.slow.union(each.claimed.destination_id for each in outbox.late(ticks))
     is_time = outbox.looked_at is None or ticks - outbox.looked_at >= _LOOK_FOR_STRANDED_SECONDS
 
     def write(conn: Connection) -> tuple[bool, Turn]:
@@ -119,7 +153,7 @@ async def _step(app: App, outbox: _Outbox, room: int) -> Turn:
             claims.call_up_stranded(conn, now)
         if room <= 0:
             return told, Turn()
-        return told, claims.claim(conn, now, app.worker, room, busy=busy, suspects=suspects)
+        return told, claims.claim(conn, now, app.worker, room, busy=busy, suspects=suspects, slow=slow)
 
     try:
         told, turn = await app.db.write(write)
@@ -153,12 +187,12 @@ def _start(app: App, outbox: _Outbox, message: Message) -> None:
     started_at = app.clock.now()
 
     def note(task: asyncio.Task[Outcome]) -> None:
-        del outbox.tasks[task]
+        outbox.note_pace(outbox.tasks.pop(task), app.clock.monotonic())
         outbox.outcomes.append(_outcome_of(task, message.claimed, started_at))
         app.bells.deliveries.ring()
 
     task = asyncio.create_task(_attempt(app, message, started_at))
-    outbox.tasks[task] = message.claimed
+    outbox.tasks[task] = _UnderWay(message.claimed, app.clock.monotonic())
     task.add_done_callback(note)
 
 
