@@ -30,7 +30,9 @@ class Receiver:
         self.got.append((headers, await request.read()))
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         status, extra = (step, {}) if isinstance(step, int) else step
-        return web.Response(status=status, headers=extra, text='{"ok": true}', content_type="application/json")
+        return web.Response(
+            status=status, headers=extra, text='{"ok": true}', content_type="application/json"
+        )
 
     def answers(self, *script: Step) -> None:
         self.script = list(script)
