@@ -84,7 +84,7 @@ class Connected:
         part = self.manifest.notify.window if outside_window else self.manifest.notify
         escaped = "".join(self.manifest.notify.escape.get(character, character) for character in text)
         template = Template.compile(part.params, namespaces=MESSAGE, maps=self.manifest.maps)
-        scope = {"channel": channel, "event": {"text": escaped}, "config": self.config}
+        scope = {"channel": channel, "event": {"text": escaped, "nonce": "n1"}, "config": self.config}
         return await self.call(part.endpoint, **template.render(scope))
 
     def send(self, event, /, **options):
