@@ -48,7 +48,9 @@ def store(conn: sa.Connection, sealed: SealedSecrets) -> None:
     values = [
         {"workspace_id": sealed.workspace_id, "owner_id": sealed.owner_id, "updated_at": sealed.at}
         | row._asdict()
-        for row in sealed.rows
+        for row in sorted(
+            sealed.rows
+        )  # as rotation goes through them: who locks several never waits in a circle
     ]
     statement = insert(conn.dialect.name, secrets)
     changed = {name: statement.excluded[name] for name in ("data_key_id", "sealed", "updated_at")}
