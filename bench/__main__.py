@@ -7,12 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from bench import calls, deliveries, hooks, kills, listing, pages, routing, startup, writes
+from bench import calls, deliveries, hooks, kills, listing, pages, routing, search, startup, sync, writes
 
 _NOT_QUICK = {"pages"}
 _ALL = {
     module.__name__.rpartition(".")[2]: module
-    for module in (calls, writes, hooks, kills, listing, startup, pages, routing, deliveries)
+    for module in (calls, writes, hooks, kills, listing, startup, pages, routing, deliveries, search, sync)
 }
 
 

@@ -150,9 +150,9 @@ def hub(folder: Path, **settings: str) -> Iterator[Server]:
         yield Server(process, port, ready["api_key"], ready["workspace_id"])
 
 
-def wait_for_file(process: Process, path: Path) -> dict[str, Any]:
+def wait_for_file(process: Process, path: Path, seconds: float = _START_SECONDS) -> dict[str, Any]:
     """Return the JSON of a ready file as soon as it is there."""
-    ends_at = time.monotonic() + _START_SECONDS
+    ends_at = time.monotonic() + seconds
     while not path.exists():
         if not process.is_running or time.monotonic() > ends_at:
             raise RuntimeError(f"{path.name} was not written: the process did not start")

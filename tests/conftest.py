@@ -153,5 +153,5 @@ def _administer(admin: str, statement: str, name: str) -> None:
 
 def _emptied(connection: psycopg.Connection, settings: Settings) -> Settings:
     tables = sql.SQL(", ").join(sql.Identifier(table.name) for table in metadata.sorted_tables)
-    connection.execute(sql.SQL("TRUNCATE {}").format(tables))
+    connection.execute(sql.SQL("TRUNCATE record_words, {}").format(tables))
     return settings

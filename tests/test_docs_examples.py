@@ -42,6 +42,9 @@ CAPTURED = {
     "people": "person_id",
     "api-keys": "key_id",
     "routes": "route_id",
+    "datasets": "dataset_id",
+    "runs": "run_id",
+    "uploads": "upload_id",
 }
 
 

@@ -115,11 +115,14 @@ class Bell:
 
 @dataclass(slots=True)
 class Bells:
-    """What there may be news of: something came in, an event was appended, a delivery is due, the process stops."""
+    """What there may be news of: something came in, an event was appended, a delivery or a run is due, a run got on, records came in."""
 
     inbox: Bell = field(default_factory=Bell)
     events: Bell = field(default_factory=Bell)
     deliveries: Bell = field(default_factory=Bell)
+    runs: Bell = field(default_factory=Bell)
+    progress: Bell = field(default_factory=Bell)
+    index: Bell = field(default_factory=Bell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,10 @@ class App:
     """What waits for the inbox; made and used by `services/inbox.py` alone."""
     outbox: Any = None
     """What is being sent; made and used by `services/sending.py` alone."""
+    filler: Any = None
+    """How far the search index is filled; made and used by `services/index.py` alone."""
+    crew: Any = None
+    """The runs under way; made and used by `services/sync.py` alone."""
     worker: str = field(default_factory=new_id)
     """This process, as claims name it."""
     stopping: bool = False

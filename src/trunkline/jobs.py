@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from trunkline import log
 from trunkline.context import App
-from trunkline.services import api_keys, ingest, retention, routing, sending
+from trunkline.services import api_keys, index, ingest, retention, routing, sending, sync
 
 _LOG = log.get("trunkline.jobs")
 
@@ -28,6 +28,8 @@ JOBS: tuple[Job, ...] = (
     Job("inbox", 1.0, ingest.read_due, "inbox"),
     Job("routing", 1.0, routing.route_due, "events"),
     Job("sending", 1.0, sending.send_due, "deliveries", sending.stop),
+    Job("index", 1.0, index.fill_due, "index"),
+    Job("runs", 1.0, sync.run_due, "runs", sync.stop),
     Job("retention", retention.EVERY_SECONDS, retention.prune_due),
 )
 

@@ -50,6 +50,7 @@ class Settings:
     )
     connectors_dir: Path | None = _setting(None, "a folder with more connectors, reloaded on change")
     max_body_bytes: int = _setting(1024 * 1024, "largest request body accepted, in bytes")
+    max_upload_bytes: int = _setting(32 * 1024 * 1024, "largest request body of an upload of files, in bytes")
     max_response_bytes: int = _setting(
         10 * 1024 * 1024, "largest upstream answer, in bytes, after decompression"
     )

@@ -152,6 +152,7 @@ integrations = sa.Table(
     sa.Column("updated_at", Time, nullable=False),
     sa.Column("last_tested_at", Time),
     sa.Column("last_test_status", sa.String(32)),
+    sa.Column("aside", Json),  # what a wire format keeps of it that no connector knows
     sa.Column("search_text", sa.Text, nullable=False),  # case-folded names: the same search on both databases
     sa.UniqueConstraint("workspace_id", "name"),
     sa.Index("ix_integrations_workspace_id_created_at_id", "workspace_id", "created_at", "id"),
@@ -324,4 +325,203 @@ delivery_attempts = sa.Table(
     sa.Column("status", sa.Integer),
     sa.Column("error", sa.Text),
     sa.Column("trace", Json),
+)
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("number", _POSITION, primary_key=True),  # what records name it by: short, as there are millions
+    sa.Column("id", _ID, nullable=False, unique=True),
+    _workspace(),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("integration_id", _ID),  # null: filled by uploads alone
+    sa.Column("stream", sa.String(64)),
+    sa.Column("params", Json, nullable=False),  # of the stream, beyond what the connector says
+    sa.Column("active_version", sa.Integer),
+    sa.Column("newest_version", sa.Integer, nullable=False),
+    sa.Column("cursor", Json),  # where the next incremental run begins; of the active version
+    sa.Column("gate", Json, nullable=False),
+    sa.Column("schedule", Json),
+    sa.Column("next_run_at", Time, index=True),
+    sa.Column("run_id", _ID),  # the run under way: one at a time
+    sa.Column("last_synced_at", Time),
+    sa.Column("last_status", sa.String(16)),
+    sa.Column("last_error", sa.Text),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("updated_at", Time, nullable=False),
+    sa.UniqueConstraint("workspace_id", "name"),
+    sa.Index("ix_datasets_workspace_id_created_at_id", "workspace_id", "created_at", "id"),
+    sa.Index("ix_datasets_integration_id", "integration_id"),
+)
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column(
+        "dataset", sa.BigInteger, sa.ForeignKey("datasets.number"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", _ID, nullable=False, unique=True),
+    sa.Column("workspace_id", _ID, nullable=False),
+    sa.Column("base", sa.Integer),
+    sa.Column(
+        "status", sa.String(16), nullable=False
+    ),  # ingesting, waiting, active, inactive, failed, archived
+    sa.Column("is_ready", sa.Boolean, nullable=False),  # its open rows continue its base: pages may come
+    sa.Column("source", sa.String(64), nullable=False),  # a connector's id, upload, edit
+    sa.Column("run_id", _ID),
+    sa.Column("added", sa.Integer, nullable=False),
+    sa.Column("changed", sa.Integer, nullable=False),
+    sa.Column("removed", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    sa.Column("quarantined", sa.Integer, nullable=False),
+    sa.Column("fields", Json),  # of each field: its types, how often it is null
+    sa.Column("cursor", Json),
+    sa.Column("reason", sa.Text),  # why it waits or failed
+    sa.Column("notes", sa.Text),
+    sa.Column("made_by", sa.String(256)),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("finished_at", Time),
+    sa.Column("activated_at", Time),
+)
+
+_SEEN = versions.c.status.in_(
+    [sa.literal_column(f"'{status}'") for status in ("ingesting", "waiting", "active")]
+)
+sa.Index(
+    "ix_versions_seen", versions.c.dataset, versions.c.number, sqlite_where=_SEEN, postgresql_where=_SEEN
+)
+
+records = sa.Table(  # each row is a record as it was from one version on, until another
+    "records",
+    metadata,
+    sa.Column("position", _POSITION, primary_key=True),
+    sa.Column("dataset", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.String(512), nullable=False),
+    sa.Column("valid_from", sa.Integer, nullable=False),
+    sa.Column("valid_to", sa.Integer),
+    sa.Column("hash", sa.LargeBinary(16), nullable=False),
+    sa.Column("data", sa.Text, nullable=False),  # JSON as it came, shaped
+    sa.UniqueConstraint("dataset", "key", "valid_from"),
+    sa.Index("ix_records_dataset_valid_from_position", "dataset", "valid_from", "position"),
+    sqlite_autoincrement=True,  # what is found by a position must never be another row's
+)
+sa.Index(
+    "ix_records_ended",
+    records.c.dataset,
+    records.c.valid_to,
+    sqlite_where=records.c.valid_to.is_not(None),
+    postgresql_where=records.c.valid_to.is_not(None),
+)
+
+index_places = sa.Table(  # how far the rows of each version are in the search index
+    "index_places",
+    metadata,
+    sa.Column("dataset", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, nullable=False),  # up to here
+    sa.Column("turn", sa.Integer, nullable=False),  # moves with every change of rows that are in it
+    sa.Column(
+        "is_filled", sa.Boolean, nullable=False
+    ),  # false: there may be more, whatever the version's status
+)
+_UNFILLED = sa.not_(index_places.c.is_filled)
+sa.Index(
+    "ix_index_places_unfilled",
+    index_places.c.dataset,
+    sqlite_where=_UNFILLED,
+    postgresql_where=_UNFILLED,
+)
+
+RECORD_WORDS = {  # the search index, which is no table like others
+    "sqlite": (
+        "CREATE VIRTUAL TABLE record_words USING fts5(words, content='', tokenize='ascii')",
+        # Segments are merged in small steps by services/index.py; a merge of its own would hold up all writers.
+        "INSERT INTO record_words (record_words, rank) VALUES ('automerge', 0)",
+        "INSERT INTO record_words (record_words, rank) VALUES ('usermerge', 8)",
+        "INSERT INTO record_words (record_words, rank) VALUES ('crisismerge', 400)",
+        "INSERT INTO record_words (record_words, rank) VALUES ('hashsize', 4194304)",
+    ),
+    "postgresql": (
+        "CREATE TABLE record_words (position BIGINT CONSTRAINT pk_record_words PRIMARY KEY, words TSVECTOR NOT NULL)",
+        "CREATE INDEX ix_record_words_words ON record_words USING gin (words)",
+    ),
+}
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("workspace_id", _ID, nullable=False),
+    sa.Column("dataset", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("replayed_at", Time),
+    sa.Index("ix_quarantine_dataset_created_at_id", "dataset", "created_at", "id"),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    sa.Column("workspace_id", _ID, nullable=False),
+    sa.Column("dataset", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.Integer),
+    sa.Column("mode", sa.String(16), nullable=False),  # full, incremental, upload
+    sa.Column(
+        "state", sa.String(16), nullable=False
+    ),  # queued, running, succeeded, failed, cancelled, waiting
+    sa.Column("due_at", Time, nullable=False),
+    sa.Column("claimed_by", sa.String(64)),
+    sa.Column("claimed_until", Time),
+    sa.Column("cancel_asked", sa.Boolean, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("place", Json),  # where the next page begins: what resuming needs
+    sa.Column("fetched", sa.Integer, nullable=False),
+    sa.Column("pages", sa.Integer, nullable=False),
+    sa.Column("last_event", sa.Integer, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("made_by", sa.String(256)),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("started_at", Time),
+    sa.Column("finished_at", Time),
+    sa.Index("ix_runs_dataset_created_at_id", "dataset", "created_at", "id"),
+)
+_UNFINISHED = runs.c.state.in_([sa.literal_column("'queued'"), sa.literal_column("'running'")])
+sa.Index("ix_runs_unfinished", runs.c.due_at, sqlite_where=_UNFINISHED, postgresql_where=_UNFINISHED)
+
+run_events = sa.Table(  # progress, complete, error: what watchers of a run are told
+    "run_events",
+    metadata,
+    sa.Column("run_id", _ID, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("type", sa.String(16), nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.Column("at", Time, nullable=False),
+)
+
+run_keys = sa.Table(  # which keys a full run has seen, page by page, so that it knows which are gone
+    "run_keys",
+    metadata,
+    sa.Column("run_id", _ID, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # of the event that told of it
+    sa.Column("hashes", sa.LargeBinary, nullable=False),  # of its keys, 8 bytes each
+)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", _ID, primary_key=True),
+    _workspace(),
+    sa.Column("dataset", sa.BigInteger),
+    sa.Column("status", sa.String(16), nullable=False),  # uploaded, validated, has_errors, ingested
+    sa.Column("files", Json, nullable=False),
+    sa.Column("mapping", Json),
+    sa.Column("report", Json),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("run_id", _ID, index=True),  # what took it in
+    sa.Column("made_by", sa.String(256)),
+    sa.Column("created_at", Time, nullable=False),
 )

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cli_fake_hub import KEY, NOW_ID, WORKSPACE, FakeHub, Run, integration
 
-from trunkline.client import Trunkline, alerts
+from trunkline.client import Trunkline, following
 from trunkline.client.server_sent import Message, Reader
 from trunkline.errors import Forbidden, Unavailable
 
@@ -154,7 +154,7 @@ async def serve(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Callable[[Streaming], Awaitable[Trunkline]]]:
     """Start a hub and return a client of it; connections are made again at once."""
-    monkeypatch.setattr(alerts, "_FIRST_WAIT", 0.0)
+    monkeypatch.setattr(following, "_FIRST_WAIT", 0.0)
     servers: list[TestServer] = []
 
     async def start(hub: Streaming) -> Trunkline:

@@ -61,6 +61,8 @@ SIGN_IN = {
     "linear": ("api_key", lambda ready: {"api_key": ready["api_key"]}),
     "github": ("token", lambda ready: {"bearer_token": ready["token"]}),
     "pagerduty": ("api_key", lambda ready: {"api_key": ready["token"]}),
+    "jira": ("api_token", lambda ready: {"username": ready["email"], "password": ready["token"]}),
+    "zendesk": ("api_token", lambda ready: {"username": ready["username"], "password": ready["token"]}),
 }
 
 

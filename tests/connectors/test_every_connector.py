@@ -6,10 +6,11 @@ import re
 import pytest
 from connector_samples import MANIFESTS, SAMPLES, assert_sent, call, sample_of
 
-from trunkline.catalog.configure import check_config, check_credentials, effective_auth
+from trunkline.catalog.configure import check_config, check_credentials, effective_auth, with_defaults
 from trunkline.catalog.depth import depth
 from trunkline.catalog.manifest import Paging, credential_fields
-from trunkline.catalog.template import CHILD, CURSOR, Template
+from trunkline.catalog.template import CHILD, Template
+from trunkline.rest.cursors import cursor_query, written
 from trunkline.rest.paging import answer_of
 
 ENDPOINTS = [
@@ -125,9 +126,9 @@ def test_a_stream_can_be_asked_for_from_its_beginning(manifest):
     for stream in manifest.streams.values():
         assert stream.description
         if stream.cursor:
-            query = Template.compile(stream.cursor.query, namespaces=CURSOR).render(
-                {"cursor": stream.cursor.start}
-            )
-            assert stream.cursor.start in "".join(query.values())
+            config = with_defaults(manifest, sample_of(manifest)["config"])
+            query = cursor_query(stream.cursor, config)(stream.cursor.start)
+            asked = str(written(stream.cursor.start, stream.cursor.format))
+            assert asked in "".join(map(str, query.values()))
         if stream.for_each:
             assert Template.compile(stream.for_each.params, namespaces=CHILD).names()

@@ -58,15 +58,27 @@ class Client:
     workspace_id: str
 
     async def send(
-        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        stays: bool = False,
+        **headers: str,
     ) -> Reply:
-        """Send a request; `{ws}` in the path is the caller's workspace. `body` is JSON, `raw` is bytes."""
+        """Send a request; `{ws}` in the path is the caller's workspace. `body` is JSON, `raw` is bytes.
+
+        One who stays reads a stream to its end; any other leaves when the request is sent.
+        """
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         scope = self._scope(method, path, headers)
         messages: list[dict[str, Any]] = []
         pending = [{"type": "http.request", "body": content, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
+            if not pending and stays:
+                await asyncio.Event().wait()
             return pending.pop() if pending else {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:

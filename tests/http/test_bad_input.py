@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -49,14 +50,18 @@ async def _paths(alice: Client, endpoint) -> dict[str, str]:
     made = await alice.integration(name="target", endpoints=[endpoint()])
     key = (await alice.post("/v1/{ws}/api-keys", {"duration_days": 9})).json
     person = (await alice.post("/v1/{ws}/people", {"email": "b@example.com", "name": "Bob"})).json
-    things = {
-        "workspace_id": alice.workspace_id,
-        "integration_id": made["id"],
-        "endpoint_name": "things",
-        "key_id": key["key_id"],
-        "person_id": person["id"],
-        "route_id": await _route(alice),
-    }
+    things = (
+        {
+            "workspace_id": alice.workspace_id,
+            "integration_id": made["id"],
+            "endpoint_name": "things",
+            "key_id": key["key_id"],
+            "person_id": person["id"],
+            "route_id": await _route(alice),
+        }
+        | dict.fromkeys(("dataset_id", "upload_id", "run_id"), str(UUID(int=0)))
+        | {"number": "1"}
+    )
     return {route.operation_id or "": route.path.format(**things) for route in WITH_BODY}
 
 

@@ -279,7 +279,6 @@ def test_no_path_and_no_header_is_too_odd(path: str, headers):
     ("path", "headers", "answer"),
     [
         ("/incidents", HEADERS["spike"], {"message": "…", "error": "NOT_FOUND"}),
-        ("/integrations/all", HEADERS["supportbot"], {"detail": "…"}),
         (
             "/v1/integrations",
             HEADERS["toolregistry"],

@@ -10,8 +10,11 @@ import pytest
 
 from delivery_stories import happen, listed
 from http_asgi import Client
+from trunkline.context import own_context
 from trunkline.http import native
 from trunkline.http.native.route import NativeRoute
+from trunkline.services import datasets
+from trunkline.services.datasets import Draft
 
 ROUTES = [route for route in native.build().routes if isinstance(route, NativeRoute)]
 TENANT_ROUTES = [route for route in ROUTES if "{workspace_id}" in route.path]
@@ -30,6 +33,14 @@ BODIES: dict[str, Any] = {
     "recover-deliveries": {"since": "2026-01-01T00:00:00Z"},
     "update-route": {"target": {"type": "webhook", "url": "https://theft.example"}},
 }
+BODIES |= {
+    "start-run": {},
+    "create-upload": {"files": [{"filename": "a.json", "content": "[]"}]},
+    "validate-upload": {},
+    "map-upload": {"mapping": {}},
+    "ingest-upload": {},
+}
+QUERIES = {"search-records": "?q=theft"}
 
 
 def _id(route: NativeRoute) -> str:
@@ -43,7 +54,11 @@ async def _things(alice: Client, endpoint) -> dict[str, str]:
     target = {"type": "webhook", "url": "https://hooks.example"}
     route = (await alice.post("/v1/{ws}/routes", {"event_type": "*", "target": target})).json
     await happen(alice, "alert.opened")
+    dataset = await datasets.create(
+        own_context(alice.hub.app, alice.workspace_id), Draft("things", params={"key": "id"})
+    )
     (delivery,) = await listed(alice)
+    upload, run = await _taken_in(alice, dataset.id)
     return {
         "workspace_id": alice.workspace_id,
         "route_id": route["id"],
@@ -54,12 +69,30 @@ async def _things(alice: Client, endpoint) -> dict[str, str]:
         "key_id": key["key_id"],
         "person_id": person["id"],
         "connector_id": "servicenow",
+        "dataset_id": dataset.id,
+        "upload_id": upload,
+        "run_id": run,
     }
+
+
+async def _taken_in(alice: Client, dataset_id: str) -> tuple[str, str]:
+    """Upload a file and begin to take it in; return the ids of the upload and of the run."""
+    body = {"dataset_id": dataset_id, "files": [{"filename": "a.json", "content": '[{"id": "1"}]'}]}
+    made = await alice.post("/v1/{ws}/uploads", body)
+    assert made.status == 201, made.text
+    path = f"/v1/{{ws}}/uploads/{made.json['id']}"
+    checked = await alice.post(f"{path}/validate", {})
+    assert checked.status == 200, checked.text
+    run = await alice.post(f"{path}/ingest", {})
+    assert run.status in {200, 201}, run.text
+    return made.json["id"], run.json["id"]
 
 
 async def _walk(caller: Client, route: NativeRoute, things: dict[str, str]):
     return await caller.send(
-        min(route.methods), route.path.format(**things), BODIES.get(route.operation_id or "")
+        min(route.methods),
+        route.path.format(**things) + QUERIES.get(route.operation_id or "", ""),
+        BODIES.get(route.operation_id or ""),
     )
 
 

@@ -256,3 +256,10 @@ def test_a_parent_without_the_field_is_told():
 def test_a_child_looks_up_nothing_but_its_parent_and_the_configuration():
     with pytest.raises(ValueError, match="secret"):
         ChildCalls(ForEach(stream="teams", params={"team": "{secret.token}"}))
+
+
+@pytest.mark.parametrize("style", ["cursor", "page", "offset"])
+async def test_a_page_that_says_that_it_is_the_last_is_the_last(style):
+    bodies = [{"items": [1, 2], "next": "a", "done": False}, {"items": [3], "next": "b", "done": True}]
+    found = await read(always(*bodies), STYLES[style] | {"last_path": "done"})
+    assert [page.records for page in found] == [[1, 2], [3]]

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from fake_egress import FakeEgress, reply
@@ -108,3 +110,18 @@ def test_the_gate_remembers_a_bounded_number_of_integrations(clock):
     for name in "abc":
         gate.learn(name, 429, {"Retry-After": "9"}, None)
     assert [gate.wait_seconds(name) for name in "abc"] == [0.0, 9.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("reset", "wait"), [("2026-01-01T00:01Z", 60), ("2026-01-01T01:00:30+01:00", 30), ("soon", 0), ("", 0)]
+)
+def test_a_reset_may_be_a_time_in_iso_8601(reset: str, wait: float):
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    gate = RateGate(clock)
+    gate.learn(
+        "i",
+        200,
+        {"left": "0", "reset": reset},
+        RateLimit(remaining="left", reset="reset", reset_format="iso8601"),
+    )
+    assert gate.wait_seconds("i") == wait

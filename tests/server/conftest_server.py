@@ -41,6 +41,14 @@ class Process:
             with error:
                 return error.code, json.loads(error.read() or b"null")
 
+    def stream(self, path: str) -> Iterator[str]:
+        """Read the lines of an answer that goes on, to its end."""
+        target = self.url + path.replace("{ws}", self.workspace_id)
+        request = urllib.request.Request(target, headers={"authorization": f"Bearer {self.api_key}"})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            for line in reply:
+                yield line.decode().rstrip()
+
     @property
     def address(self) -> tuple[str, int]:
         host, _, port = self.url.removeprefix("http://").rpartition(":")

@@ -111,7 +111,7 @@ class RateLimit(_Part):
 
     remaining: str | None = None
     reset: str
-    reset_format: Literal["epoch_seconds", "epoch_ms", "delta_seconds"] = "epoch_seconds"
+    reset_format: Literal["epoch_seconds", "epoch_ms", "delta_seconds", "iso8601"] = "epoch_seconds"
 
 
 class PageLimit(_Part):
@@ -133,6 +133,8 @@ class Paging(_Part):
     offset_param: str | None = None
     more_path: str | None = None
     """Path of a boolean that says whether there is another page."""
+    last_path: str | None = None
+    """Path of a boolean that says that this is the last page."""
     total_path: str | None = None
 
 
@@ -168,6 +170,8 @@ class Cursor(_Part):
     field: str
     start: str
     query: dict[str, str]
+    format: Literal["as_it_is", "epoch_seconds", "epoch_ms"] = "as_it_is"
+    """How `{cursor}` is written, where records tell a time in another way than the query asks for it."""
     lag_seconds: Annotated[int, Field(ge=0)] = 0
 
 
@@ -189,6 +193,8 @@ class Stream(_Part):
     cursor: Cursor | None = None
     paging: Paging | None = None
     for_each: ForEach | None = None
+    record_mapping: dict[str, Any] | None = None
+    """What to keep of each record, as an endpoint's. `key` and `cursor.field` look into the record as it came."""
 
 
 class Verify(_Part):

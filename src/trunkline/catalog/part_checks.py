@@ -24,10 +24,16 @@ _ADDRESS = re.compile(r"(?:https?://|\{config\.|\{base_url\})")
 
 PAGING_WORDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "none": (frozenset(), frozenset()),
-    "cursor": (frozenset({"cursor_param", "cursor_path"}), frozenset({"limit", "more_path", "total_path"})),
+    "cursor": (
+        frozenset({"cursor_param", "cursor_path"}),
+        frozenset({"limit", "more_path", "last_path", "total_path"}),
+    ),
     "link": (frozenset(), frozenset({"limit", "total_path"})),
-    "page": (frozenset({"page_param"}), frozenset({"first_page", "limit", "more_path", "total_path"})),
-    "offset": (frozenset({"offset_param", "limit"}), frozenset({"more_path", "total_path"})),
+    "page": (
+        frozenset({"page_param"}),
+        frozenset({"first_page", "limit", "more_path", "last_path", "total_path"}),
+    ),
+    "offset": (frozenset({"offset_param", "limit"}), frozenset({"more_path", "last_path", "total_path"})),
     "keyset": (frozenset({"limit", "offset_param"}), frozenset({"total_path"})),
 }
 """For each paging type: the words it needs, and those it may have."""
@@ -290,6 +296,7 @@ def _paths_of(manifest: Manifest) -> Iterator[tuple[Loc, str | None]]:
     for name, stream in manifest.streams.items():
         yield ("streams", name, "key"), stream.key
         yield ("streams", name, "cursor", "field"), stream.cursor.field if stream.cursor else None
+        yield from _mapped_paths(("streams", name, "record_mapping"), stream.record_mapping or {})
         yield from _paging_paths(("streams", name, "paging"), stream.paging)
     for index, rule in enumerate(manifest.events):
         yield ("events", index, "each"), rule.each
@@ -314,5 +321,5 @@ def _error_paths(loc: Loc, rule: Any) -> Iterator[tuple[Loc, str | None]]:
 
 def _paging_paths(loc: Loc, paging: Paging | None) -> Iterator[tuple[Loc, str | None]]:
     if paging is not None:
-        for word in ("cursor_path", "more_path", "total_path"):
+        for word in ("cursor_path", "more_path", "last_path", "total_path"):
             yield (*loc, word), getattr(paging, word)

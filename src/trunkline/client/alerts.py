@@ -1,18 +1,14 @@
 """The nouns of alerts: events and their stream, routes, deliveries."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
+from trunkline.client.following import Tell, follow_stream
 from trunkline.client.pages import Noun
-from trunkline.client.server_sent import Message, Reader
-from trunkline.client.wire import Plain, as_object, decode, is_uuid, query_text
-from trunkline.errors import Invalid, NotFound, TooMany, Unavailable
-
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
-Tell = Callable[[str], None]
+from trunkline.client.wire import Plain, as_object, decode, is_uuid
+from trunkline.errors import Invalid, NotFound
 
 
 class Events(Noun):
@@ -46,38 +42,17 @@ class Events(Noun):
         """
         newest = await self._newest()
         place = str(newest if after is None else after)
-        wait = 0.0
-        while True:
-            reader = Reader(place)
-            try:
-                async with aclosing(self._messages(reader, type)) as messages:
-                    async for message in messages:
-                        wait = 0.0
-                        if message.id is not None:
-                            yield as_object(decode(message.data.encode(), "the address"))
-                        elif message.type == "gap":
-                            tell(f"Events are missing, for they are not kept any more: {message.data}")
-                reason = "The stream ended."
-            except (Unavailable, TooMany) as error:
-                reason = error.message
-            place = reader.last_id
-            wait = min(max(wait * 2, _FIRST_WAIT), _LONGEST_WAIT)
-            tell(f"{reason.removesuffix('.')}. Connecting again in {wait:g} s.")
-            await asyncio.sleep(wait)
+        route = f"{await self._hub.workspace_path('events')}/stream"
+        async with aclosing(follow_stream(self._hub, route, {"type": type}, place, tell)) as messages:
+            async for message in messages:
+                if message.id is not None:
+                    yield as_object(decode(message.data.encode(), "the address"))
+                elif message.type == "gap":
+                    tell(f"Events are missing, for they are not kept any more: {message.data}")
 
     async def _newest(self) -> int:
         page = await self._ask("GET", query={"limit": "1"})
         return int(page["items"][0]["sequence"]) if page.get("items") else 0
-
-    async def _messages(self, reader: Reader, type: str | None) -> AsyncGenerator[Message, None]:
-        """Yield what one connection brings; the reader knows where to go on."""
-        headers = {"Last-Event-ID": reader.last_id}
-        async with self._hub.stream(
-            await self.path("stream"), query=query_text({"type": type}), headers=headers
-        ) as chunks:
-            async for chunk in chunks:
-                for message in reader.feed(chunk):
-                    yield message
 
 
 class Routes(Noun):

@@ -9,6 +9,7 @@ from typing import Any, Self
 import aiohttp
 
 from trunkline.client.alerts import Deliveries, Events, Routes
+from trunkline.client.data import Datasets, Runs, Uploads
 from trunkline.client.nouns import ApiKeys, Integrations
 from trunkline.client.wire import as_object, decode, encode, error_from, origin_of, reason_of, segment
 from trunkline.errors import Broken, Unauthenticated, Unavailable
@@ -47,6 +48,9 @@ class Trunkline:
         self.events = Events(self)
         self.routes = Routes(self)
         self.deliveries = Deliveries(self)
+        self.datasets = Datasets(self)
+        self.runs = Runs(self, self.datasets)
+        self.uploads = Uploads(self)
 
     async def __aenter__(self) -> Self:
         if not self._api_key.isascii() or not self._api_key.isprintable():

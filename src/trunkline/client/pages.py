@@ -40,18 +40,24 @@ class Noun:
         return as_object(await self._hub.request(method, await self.path(*parts), body=body, query=query))
 
     async def _all(self, **query: Plain) -> AsyncIterator[dict[str, Any]]:
-        """Go through every item of the list, following continuation tokens."""
-        token = 0
-        seen = {token}
-        while True:
-            following = {"limit": self._page, **query, "continuation_token": token or None}
-            page = await self._ask("GET", query=query_text(following))
-            for item in page.get("items", []):
-                yield as_object(item)
-            next_token = page.get("continuation_token")
-            if not page.get("has_more") or next_token is None:
-                return
-            if not isinstance(next_token, int) or next_token in seen:
-                raise Unavailable("The hub's continuation token does not advance; are both of one version?")
-            token = next_token
-            seen.add(token)
+        """Go through every item of the list."""
+        async for item in follow(self._hub, await self.path(), {"limit": self._page, **query}):
+            yield item
+
+
+async def follow(hub: Hub, route: str, query: Mapping[str, Plain]) -> AsyncIterator[dict[str, Any]]:
+    """Go through every item of a list, following continuation tokens."""
+    token = 0
+    seen = {token}
+    while True:
+        asked = query_text({**query, "continuation_token": token or None})
+        page = as_object(await hub.request("GET", route, query=asked))
+        for item in page.get("items", []):
+            yield as_object(item)
+        next_token = page.get("continuation_token")
+        if not page.get("has_more") or next_token is None:
+            return
+        if not isinstance(next_token, int) or next_token in seen:
+            raise Unavailable("The hub's continuation token does not advance; are both of one version?")
+        token = next_token
+        seen.add(token)

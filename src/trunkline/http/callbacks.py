@@ -42,7 +42,7 @@ async def _answer(app: App, scope: Scope, receive: Receive, request_id: str) -> 
     source = await hooks.find(app, scope["path"][len(PREFIX) :])
     if method == "GET":
         return await _handshake(app, scope, source)
-    return await take(app, scope, source, await read_body(scope, receive, app.settings.max_body_bytes))
+    return await take(app, scope, source, await read_body(scope, receive, app.settings))
 
 
 async def take(app: App, scope: Scope, source: Source | None, body: bytes) -> Answer:

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from trunkline.errors import FieldError, Invalid
 from trunkline.rest.json_text import compact_json, depth_exceeds
+from trunkline.settings import Settings
 
 MAX_DEPTH = 64
 """Deepest nesting of a request body: far beyond honest use, far below any recursion limit."""
@@ -58,12 +59,14 @@ def encode(value: Any) -> bytes:
         return compact_json(value).encode()
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Read a request body of at most `limit` bytes.
+async def read_body(scope: Scope, receive: Receive, settings: Settings, *, is_upload: bool = False) -> bytes:
+    """Read a request body, as large as the settings allow.
 
     Raises:
         TooLarge: after reading on for a while, so that the client gets to see the answer.
     """
+    name = "max_upload_bytes" if is_upload else "max_body_bytes"
+    limit: int = getattr(settings, name)
     declared = _content_length(scope)
     chunks: list[bytes] = []
     size = 0
@@ -81,7 +84,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         if not message.get("more_body"):
             return chunk if not chunks else b"".join([*chunks, chunk])
         chunks.append(chunk)
-    text = f"is larger than {limit} bytes; the operator can raise TRUNKLINE_MAX_BODY_BYTES"
+    text = f"is larger than {limit} bytes; the operator can raise TRUNKLINE_{name.upper()}"
     raise TooLarge(fields=[FieldError(("body",), text, "too_large")])
 
 

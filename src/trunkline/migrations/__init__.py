@@ -1,4 +1,4 @@
 """Alembic revisions: what makes and changes the tables. Applied by `trunkline.db.schema`."""
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The last revision. A test holds it to the files in `versions`."""

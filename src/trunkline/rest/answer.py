@@ -75,12 +75,23 @@ def read(body: bytes, content_type: str) -> Answer:
     return _written({"content_type": content_type[:200], "bytes": len(body)} if text is None else text)
 
 
+def parse(body: bytes, content_type: str) -> Any:
+    """Read a body as `read` does, without writing it again: it may hold what is nested too deeply for that."""
+    try:
+        return _loaded(body, _charset(content_type.lower()))
+    except ValueError:
+        return read(body, content_type).value
+
+
 def _json(body: bytes, charset: str | None) -> Answer | None:
     try:
-        value = orjson.loads(body.decode(charset) if charset and charset != "utf-8" else _utf8(body))
-        return _written(value)
+        return _written(_loaded(body, charset))
     except (ValueError, TypeError):
         return None
+
+
+def _loaded(body: bytes, charset: str | None) -> Any:
+    return orjson.loads(body.decode(charset) if charset and charset != "utf-8" else _utf8(body))
 
 
 def _written(value: Any) -> Answer:
@@ -161,7 +172,7 @@ def complaint(check: ErrorCheck | None, value: Any) -> str:
     found = check.message.get(value) if check and check.message else MISSING
     if isinstance(found, list) and found and all(isinstance(item, str) for item in found):
         found = "; ".join(found[:10])
-    if found is MISSING or found is None or found == "":
+    if found is MISSING or found is None or found in ("", [], {}):
         found = value
     if found is None:
         return ""

@@ -13,7 +13,7 @@ from trunkline.clock import Clock
 from trunkline.egress import Egress, Limits, Reply
 from trunkline.errors import Invalid, RemoteFailed
 from trunkline.rest import auth, probe
-from trunkline.rest.answer import complaint, content_type, read, shorten
+from trunkline.rest.answer import complaint, content_type, parse, read, shorten
 from trunkline.rest.endpoint import CompiledEndpoint, compile_endpoint
 from trunkline.rest.paging import MAX_PAGES, Pager, Step, answer_of, refused
 from trunkline.rest.probe import Probe
@@ -54,6 +54,7 @@ class RestCaller:
         budget_seconds: float | None = None,
         once: bool = False,
         gate: str | None = None,
+        plain: bool = False,
     ) -> Trace:
         """Run one endpoint for real and return what happened; a failure upstream is in the trace, never raised.
 
@@ -61,7 +62,7 @@ class RestCaller:
         Without `detail` the trace has no exchanges. `next_url` is a following page's address, same origin only. What
         `extra_query` has for a parameter that the body looks up is put there instead. With `once` nothing is waited
         for or repeated, but for a token that was not accepted any more. `gate` says whose rate limit counts, if not the
-        integration's.
+        integration's. With `plain` an answer of success is only parsed: neither shaped nor redacted.
 
         Raises:
             Invalid: for parameters that cannot be sent, at ("body", "params", …), before anything is sent.
@@ -69,7 +70,9 @@ class RestCaller:
         params, extra_query = _placed(endpoint, params, extra_query or {})
         _check_params(endpoint, params)
         budget = self.settings.retry_budget_seconds if budget_seconds is None else budget_seconds
-        call = _Call(self, target, endpoint, secrets, budget, detail=detail, once=once, gate=gate)
+        call = _Call(
+            self, target, endpoint, secrets, budget, detail=detail, once=once, gate=gate, plain=plain
+        )
         try:
             credentials = auth.prepare(target, params, secrets) if endpoint.has_auth else auth.Credentials()
             request = _build(
@@ -143,7 +146,7 @@ class RestCaller:
                 detail=detail,
                 budget_seconds=budget_seconds,
             )
-            records, step = _page(pager, step, trace)
+            records, step = read_page(pager, step, trace)
             yield records, trace
 
     async def probe(self, target: Target, secrets: Mapping[str, str]) -> Probe:
@@ -166,8 +169,8 @@ class RestCaller:
 _READY = compile_endpoint(EndpointConfig(name="post", description="", path=""))
 
 
-def _page(pager: Pager, step: Step, trace: Trace) -> tuple[list[Any], Step | None]:
-    """Read one page, or end the list with the trace's error."""
+def read_page(pager: Pager, step: Step, trace: Trace) -> tuple[list[Any], Step | None]:
+    """Read the records of one page and what comes next, or end the list with the trace's error."""
     if trace.error is not None:
         return [], None
     try:
@@ -222,6 +225,7 @@ class _Call:
         "endpoint",
         "gate",
         "once",
+        "plain",
         "recorder",
         "redactor",
         "secrets",
@@ -241,8 +245,10 @@ class _Call:
         detail: bool,
         once: bool,
         gate: str | None,
+        plain: bool = False,
     ) -> None:
         self.once = once
+        self.plain = plain
         self.gate = gate or target.integration_id
         self.caller = caller
         self.clock = caller.clock
@@ -360,11 +366,16 @@ class _Call:
     def _read(self, reply: Reply) -> None:
         trace = self.trace
         trace.status_code, trace.headers, trace.url = reply.status, reply.headers, reply.url
+        check = self.endpoint.errors
+        is_success = 200 <= reply.status < 300
+        if self.plain and is_success:
+            value = parse(reply.body, content_type(reply.headers))
+            if not (check and check.refuses(value)):
+                trace.raw_response = value
+                return
         answer = read(reply.body, content_type(reply.headers))
         is_leaking = self.redactor.found_in(answer.encoded)
         trace.raw_response = self.redactor.value(answer.value) if is_leaking else answer.value
-        check = self.endpoint.errors
-        is_success = 200 <= reply.status < 300
         if is_success and not (check and check.refuses(answer.value)):
             self._shape(answer.value, is_leaking=is_leaking)
             return

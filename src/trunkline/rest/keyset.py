@@ -33,6 +33,8 @@ class _Place:
     largest: int = 0
     """The most records a page had: a service may send fewer than asked for."""
     retreats: int = 0
+    last: Value | None = None
+    """Key of the last record seen: the next page begins with it when it overlaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,26 @@ class KeysetPager:
     def read(self, step: Step, answer: Answer) -> Page:
         """Return the records that are new; raise RemoteFailed (kind `paging`) if reading cannot go on."""
         place: _Place = step.memory
-        rows = [self._row(record) for record in self._source.records(answer)]
+        found = self._source.records(answer)
+        rows, strays = self._rows(found)
         _check_order(rows, place)
         if place.overlaps and not (rows and _known(rows[0], place)):
             return self._go(step, [], self._retreat(place))
         fresh = [row.record for row in rows if not _known(row, place)]
-        place = replace(place, largest=max(place.largest, len(rows)))
-        if not rows or (not fresh and len(rows) < place.largest):
-            return Page(fresh, step.number, None)
-        return self._go(step, fresh, _advance(place, rows, retreats=0 if fresh else place.retreats))
+        place = replace(place, largest=max(place.largest, len(found)))
+        if not rows or (not fresh and len(found) < place.largest):
+            return Page(fresh + strays, step.number, None)
+        going = _advance(place, rows, len(found), retreats=0 if fresh else place.retreats)
+        return self._go(step, fresh + strays, going)
+
+    def pack(self, memory: _Place) -> list[Any]:
+        """Leave out which records and values were seen, but for the last: they may be many."""
+        return [memory.cursor, memory.offset, memory.overlaps, memory.largest, memory.retreats, memory.last]
+
+    def unpack(self, value: Any) -> _Place:
+        cursor, offset, overlaps, largest, retreats, last = value
+        seen = frozenset() if last is None else frozenset({last})
+        return _Place(cursor, offset, overlaps, seen, frozenset(), largest, retreats, last)
 
     def _go(self, step: Step, records: list[Any], place: _Place) -> Page:
         following = self._source.follow(step, records, self._request(place), place)
@@ -95,8 +108,19 @@ class KeysetPager:
             query[self._offset_param] = place.offset
         return PageRequest(query)
 
-    def _row(self, record: Any) -> _Row:
-        return _Row(_value(record, self._key), _value(record, self._cursor), record)
+    def _rows(self, records: list[Any]) -> tuple[list[_Row], list[Any]]:
+        """Tell records that have a key and a cursor value from others; raise if none has."""
+        rows, strays = [], []
+        for record in records:
+            key, cursor = _value(record, self._key), _value(record, self._cursor)
+            if key is None or cursor is None:
+                strays.append(record)
+            else:
+                rows.append(_Row(key, cursor, record))
+        if strays and not rows:
+            path = self._key if _value(strays[0], self._key) is None else self._cursor
+            raise refused(f"a record has no text or number at {path}")
+        return rows, strays
 
     def _retreat(self, place: _Place) -> _Place:
         if place.retreats >= MAX_RETREATS:
@@ -112,17 +136,21 @@ def _known(row: _Row, place: _Place) -> bool:
     return row.cursor == place.cursor and row.key in place.seen
 
 
-def _advance(place: _Place, rows: list[_Row], retreats: int) -> _Place:
+def _advance(place: _Place, rows: list[_Row], count: int, retreats: int) -> _Place:
     """Choose where to read on: at the last record's value, or further inside the value all records share."""
-    last = rows[-1].cursor
+    last, key = rows[-1].cursor, rows[-1].key
     tail = frozenset(row.key for row in rows if row.cursor == last)
     if last == place.cursor:
-        overlap = 1 if len(rows) > 1 else 0
-        offset = place.offset + len(rows) - overlap
+        overlap = 1 if len(rows) == count > 1 else 0
         return replace(
-            place, offset=offset, overlaps=bool(overlap), seen=place.seen | tail, retreats=retreats
+            place,
+            offset=place.offset + count - overlap,
+            overlaps=bool(overlap),
+            seen=place.seen | tail,
+            retreats=retreats,
+            last=key,
         )
-    return _Place(last, seen=tail, passed=place.passed | {place.cursor}, largest=place.largest)
+    return _Place(last, seen=tail, passed=place.passed | {place.cursor}, largest=place.largest, last=key)
 
 
 def _check_order(rows: list[_Row], place: _Place) -> None:
@@ -135,8 +163,6 @@ def _check_order(rows: list[_Row], place: _Place) -> None:
         raise refused("the records are not in the order of the cursor: does the query sort by it?")
 
 
-def _value(record: Any, path: Path) -> Value:
+def _value(record: Any, path: Path) -> Value | None:
     found = path.get(record)
-    if isinstance(found, bool) or not isinstance(found, str | int | float):
-        raise refused(f"a record has no text or number at {path}")
-    return found
+    return found if isinstance(found, str | int | float) and not isinstance(found, bool) else None

@@ -7,10 +7,13 @@ from typing import Any
 from trunkline.catalog.manifest import Paging
 from trunkline.rest.json_text import compact_json
 from trunkline.rest.links import next_link, same_origin
-from trunkline.rest.paging import Answer, Page, Pager, PageRequest, Source, Step, refused
+from trunkline.rest.paging import Answer, Page, Pager, PageRequest, Source, Step, mark, refused
 from trunkline.rest.paths import MISSING, Path
 
 MAX_CURSOR_LENGTH = 8_192
+REMEMBERED = 100
+"""Of how many cursors or addresses is known that they were used; a longer circle ends with the most pages."""
+Marks = tuple[str, ...]
 
 
 def plain_pager(paging: Paging | None, records: str | None) -> Pager:
@@ -46,6 +49,12 @@ class _Single:
     def read(self, step: Step, answer: Answer) -> Page:
         return Page(self._source.records(answer), step.number, None)
 
+    def pack(self, memory: Any) -> None:
+        """It remembers nothing."""
+
+    def unpack(self, value: Any) -> None:
+        """It remembers nothing."""
+
 
 class _Cursor:
     """Style `cursor`: each answer holds the cursor of the next page. Remembers the cursors that were used."""
@@ -56,17 +65,22 @@ class _Cursor:
         _word(source.paging.cursor_path, "cursor_path", "cursor")
 
     def first(self) -> Step:
-        return Step(PageRequest(dict(self._source.limit)), memory=frozenset())
+        return Step(PageRequest(dict(self._source.limit)), memory=())
 
     def read(self, step: Step, answer: Answer) -> Page:
         records = self._source.records(answer)
         cursor = self._next(answer)
         if cursor is None:
             return Page(records, step.number, None)
-        if cursor in step.memory:
-            raise refused("the service gave a cursor that it had given before")
+        used = _marked(step.memory, str(cursor), "a cursor")
         request = PageRequest({**self._source.limit, self._param: cursor})
-        return Page(records, step.number, self._source.follow(step, records, request, step.memory | {cursor}))
+        return Page(records, step.number, self._source.follow(step, records, request, used))
+
+    def pack(self, memory: Marks) -> list[str]:
+        return list(memory)
+
+    def unpack(self, value: Any) -> Marks:
+        return tuple(value)
 
     def _next(self, answer: Answer) -> str | int | None:
         path = self._source.cursor_path
@@ -90,7 +104,7 @@ class _Link:
         self._source = source
 
     def first(self) -> Step:
-        return Step(PageRequest(dict(self._source.limit)), memory=("", frozenset()))
+        return Step(PageRequest(dict(self._source.limit)), memory=("", ()))
 
     def read(self, step: Step, answer: Answer) -> Page:
         records = self._source.records(answer)
@@ -101,10 +115,17 @@ class _Link:
             return Page(records, step.number, None)
         if not same_origin(home, url):
             raise refused("the next page is at another origin, where credentials do not go")
-        if url in used or url == answer.url:
-            raise refused("the service gave an address that it had given before")
-        following = self._source.follow(step, records, PageRequest(url=url), (home, used | {url}))
-        return Page(records, step.number, following)
+        if url == answer.url:
+            used = (*used, mark(url))
+        memory = (home, _marked(used, url, "an address"))
+        return Page(records, step.number, self._source.follow(step, records, PageRequest(url=url), memory))
+
+    def pack(self, memory: tuple[str, Marks]) -> list[Any]:
+        return [memory[0], list(memory[1])]
+
+    def unpack(self, value: Any) -> tuple[str, Marks]:
+        home, used = value
+        return str(home), tuple(used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +134,13 @@ class _Counted:
 
     at: int
     fetched: int = 0
-    fingerprint: int | None = None
+    fingerprint: str | None = None
 
 
 class _Counting:
     """Styles `page` and `offset`: a number says where the next page begins.
 
-    The list ends where the answer says so (`more_path`, `total_path`), else with an empty page: a short page proves
+    The list ends where the answer says so (`more_path`, `last_path`, `total_path`), else with an empty page: a short page proves
     nothing, since services cap page sizes and filter pages by permission.
     """
 
@@ -142,7 +163,7 @@ class _Counting:
         now = _Counted(
             at=before.at + (1 if self._by_page else len(records)),
             fetched=before.fetched + len(records),
-            fingerprint=hash(compact_json(records)),
+            fingerprint=mark(compact_json(records)),
         )
         if records and now.fingerprint == before.fingerprint:
             raise refused(f"the service gave the same page again: does it know {self._param}?")
@@ -157,6 +178,21 @@ class _Counting:
                 raise refused("the service says there is more, but sent nothing")
             return not more
         return not records or (total is not None and now.fetched >= total)
+
+    def pack(self, memory: _Counted) -> list[Any]:
+        return [memory.at, memory.fetched, memory.fingerprint]
+
+    def unpack(self, value: Any) -> _Counted:
+        at, fetched, fingerprint = value
+        return _Counted(int(at), int(fetched), fingerprint)
+
+
+def _marked(used: Marks, text: str, what: str) -> Marks:
+    """Remember a cursor or address; raise when it was used before."""
+    marked = mark(text)
+    if marked in used:
+        raise refused(f"the service gave {what} that it had given before")
+    return (*used, marked)[-REMEMBERED:]
 
 
 _STYLES: dict[str, Callable[[Source], Pager]] = {

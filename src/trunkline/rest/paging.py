@@ -6,6 +6,7 @@ ends: a server that repeats itself, sends nothing for ever or never stops ends i
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from trunkline.catalog.manifest import Paging
@@ -64,6 +65,42 @@ class Pager(Protocol):
         """Return the page a step brought; raise RemoteFailed (kind `paging`) if the list cannot go on."""
         ...
 
+    def pack(self, memory: Any) -> Any:
+        """Write a step's memory as JSON, short: what it leaves out makes records come twice, never get lost."""
+        ...
+
+    def unpack(self, value: Any) -> Any:
+        """Read what `pack` wrote; raise TypeError or ValueError for anything else."""
+        ...
+
+
+def pack(pager: Pager, step: Step) -> dict[str, Any]:
+    """Write a step as JSON, so that another process can go on there."""
+    return {
+        "style": type(pager).__name__,
+        "query": dict(step.request.query),
+        "url": step.request.url,
+        "number": step.number,
+        "empty": step.empty_in_a_row,
+        "memory": pager.pack(step.memory),
+    }
+
+
+def unpack(pager: Pager, value: Any) -> Step:
+    """Read what `pack` wrote; the first step where that was another style of paging."""
+    try:
+        if value["style"] != type(pager).__name__:
+            return pager.first()
+        request = PageRequest(dict(value["query"]), value["url"])
+        return Step(request, int(value["number"]), int(value["empty"]), pager.unpack(value["memory"]))
+    except (KeyError, TypeError, ValueError):
+        return pager.first()
+
+
+def mark(text: str) -> str:
+    """Return a short text that stands for a long one."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
 
 def answer_of(trace: Trace) -> Answer:
     """Take from a trace what paging needs."""
@@ -98,6 +135,7 @@ class Source:
         self.size = self.paging.limit.size if self.paging.limit else None
         self.limit = {self.paging.limit.param: self.size} if self.paging.limit else {}
         self.more_path = Path.compile(self.paging.more_path) if self.paging.more_path else None
+        self.last_path = Path.compile(self.paging.last_path) if self.paging.last_path else None
         self.total_path = Path.compile(self.paging.total_path) if self.paging.total_path else None
         self.cursor_path = Path.compile(self.paging.cursor_path) if self.paging.cursor_path else None
 
@@ -114,7 +152,10 @@ class Source:
     def more(self, answer: Answer) -> bool | None:
         """Return what the answer itself says about another page, None if it says nothing."""
         said = self.more_path.get(answer.body) if self.more_path else None
-        return said if isinstance(said, bool) else None
+        if isinstance(said, bool):
+            return said
+        last = self.last_path.get(answer.body) if self.last_path else None
+        return not last if isinstance(last, bool) else None
 
     def total(self, answer: Answer) -> int | None:
         """Return how many records the answer says there are in all, None if it does not say."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from trunkline.catalog.manifest import RateLimit
 from trunkline.clock import Clock
+from trunkline.rest.cursors import time_of
 from trunkline.rest.retry import retry_after
 
 MAX_WAIT_SECONDS = 3600.0
@@ -56,6 +57,9 @@ class RateGate:
             self._open_at.popitem(last=False)
 
     def _until_reset(self, headers: Mapping[str, str], rule: RateLimit) -> float | None:
+        if rule.reset_format == "iso8601":
+            at = time_of(headers.get(rule.reset, "")[:32])
+            return None if at is None else (at - self._clock.now()).total_seconds()
         reset = _number(headers.get(rule.reset))
         if reset is None:
             return None

@@ -12,6 +12,7 @@ from trunkline.sandbox.control import ControlApi
 from trunkline.sandbox.discord import Discord
 from trunkline.sandbox.faults import Failing, FaultBook
 from trunkline.sandbox.github import GitHub
+from trunkline.sandbox.jira import Jira
 from trunkline.sandbox.journal import BODY_KEPT, Entry, Journal
 from trunkline.sandbox.linear import Linear
 from trunkline.sandbox.options import SandboxOptions
@@ -23,6 +24,7 @@ from trunkline.sandbox.servicenow import ServiceNow
 from trunkline.sandbox.slack import Slack
 from trunkline.sandbox.telegram import Telegram
 from trunkline.sandbox.whatsapp import WhatsApp
+from trunkline.sandbox.zendesk import Zendesk
 
 FAKES: dict[str, Callable[[SandboxOptions], Service]] = {
     ServiceNow.name: ServiceNow,
@@ -34,6 +36,8 @@ FAKES: dict[str, Callable[[SandboxOptions], Service]] = {
     Discord.name: Discord,
     Telegram.name: Telegram,
     WhatsApp.name: WhatsApp,
+    Jira.name: Jira,
+    Zendesk.name: Zendesk,
     Receiver.name: Receiver,
 }
 

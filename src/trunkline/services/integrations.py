@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid5
 
 import orjson
 import sqlalchemy as sa
@@ -49,6 +50,7 @@ class Integration:
     updated_at: datetime
     last_tested_at: datetime | None
     last_test_status: str | None
+    aside: dict[str, Any] | None = None
     method: str | None = None
     configured: Sequence[str] = ()
 
@@ -107,7 +109,7 @@ async def create(ctx: Context, draft: Draft) -> Integration:
         "endpoints": checked.endpoints,
         "enabled": draft.enabled,
         "builtin": False,
-        "search_text": _search_text(draft.name, draft.display_name),
+        "search_text": search_text(draft.name, draft.display_name),
         "created_at": now,
         "updated_at": now,
     }
@@ -292,7 +294,8 @@ def _complete(row: Integration, manifest: Manifest | None, configured: Sequence[
     )
 
 
-def _search_text(name: str, display_name: str) -> str:
+def search_text(name: str, display_name: str) -> str:
+    """Return what a search looks through."""
     return f"{name}\n{display_name}".casefold()
 
 
@@ -375,7 +378,7 @@ def _changed(change: Change, checked: drafts.Checked, name: str, display_name: s
     if change.display_name is not None:
         display_name = change.display_name
         values["display_name"] = display_name
-        values["search_text"] = _search_text(name, display_name)
+        values["search_text"] = search_text(name, display_name)
     if change.base_url is not None:
         values["base_url"] = change.base_url
     if change.config is not None:
@@ -409,13 +412,23 @@ async def delete(ctx: Context, integration_id: str) -> None:
         query = sa.select(integrations.c.builtin).where(_by_id(ctx, integration_id))
         _changeable(conn.execute(query.with_for_update()).one_or_none())
         own = sa.and_(hooks.c.workspace_id == ctx.workspace_id, hooks.c.integration_id == integration_id)
-        for owner_id in (integration_id, *conn.scalars(sa.select(hooks.c.id).where(own))):
+        owner_ids = (
+            integration_id,
+            aside_owner(integration_id),
+            *conn.scalars(sa.select(hooks.c.id).where(own)),
+        )
+        for owner_id in owner_ids:
             vault.forget(conn, ctx.workspace_id, owner_id)
         conn.execute(sa.delete(hooks).where(own))
         conn.execute(sa.delete(integrations).where(_by_id(ctx, integration_id)))
 
     await ctx.app.db.write(write)
     forget(ctx, integration_id)
+
+
+def aside_owner(integration_id: str) -> str:
+    """Return as whose the vault keeps those secrets of an integration that its connector does not know."""
+    return str(uuid5(UUID(integration_id), "aside"))
 
 
 def forget(ctx: Context, integration_id: str) -> None:

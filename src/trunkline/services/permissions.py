@@ -17,6 +17,12 @@ KNOWN = (
     "ApiKey.update",
     "ApiKey.view",
     "Connector.view",
+    "Dataset.create",
+    "Dataset.delete",
+    "Dataset.rollback",
+    "Dataset.sync",
+    "Dataset.update",
+    "Dataset.view",
     "Delivery.resend",
     "Delivery.view",
     "Event.replay",
@@ -48,6 +54,7 @@ _OF_ROLE: dict[str, frozenset[str]] = {
     "viewer": _VIEW - {"ApiKey.view", "Hook.view"},  # some hooks' addresses are all it takes to post
     "member": _VIEW
     | {"Integration.create", "Integration.update", "Integration.sync", "Hook.update"}
+    | {"Dataset.create", "Dataset.sync", "Dataset.update"}
     | {"Event.replay", "Delivery.resend", "Route.create", "Route.delete", "Route.update"},
     "admin": frozenset(KNOWN) - {"Workspace.create"},
     "owner": frozenset({"*"}),

@@ -1,4 +1,4 @@
-"""Codespar's client, and a service on loopback that answers as it is told."""
+"""Clients of wire formats, and services on loopback that answer as they are told."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from codespar_samples import CONFIGS
+from supportbot_stories import Instance
 
 from http_asgi import Client
 
@@ -57,3 +58,11 @@ def configured(alice: Client, service: Upstream) -> Callable[..., Awaitable[None
         assert made.status == 200, made.text
 
     return configure
+
+
+@pytest.fixture
+async def instance(upstream: Callable[..., Awaitable[str]]) -> Instance:
+    """An instance of ServiceNow whose incidents the test sets."""
+    fake = Instance()
+    fake.url = await upstream(fake.answer)
+    return fake

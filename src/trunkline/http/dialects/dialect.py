@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from trunkline.context import App, Caller, Context
 from trunkline.errors import FieldError, Forbidden, Invalid, NotFound, TrunklineError
-from trunkline.http.wire import Answer, encode, parse_json, read_body, send_answer
+from trunkline.http.wire import Answer, Stream, encode, parse_json, read_body, send_answer, send_stream
 from trunkline.services import permissions
 
 T = TypeVar("T", bound=BaseModel)
@@ -53,6 +53,8 @@ class Route:
     handler: Callable[[Context, Request], Awaitable[Any]]
     permission: str | None = None
     status: int = 200
+    is_upload: bool = False
+    """The body may be as large as files are."""
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     is_signed: bool = False
@@ -77,6 +79,8 @@ class Dialect:
     routes: Sequence[Route]
     read_caller: Callable[[App, Scope, Mapping[str, str], Route], Awaitable[Caller]]
     to_answer: Callable[[TrunklineError, str], Answer]
+    permit: Callable[[Context, str | None], None] | None = None
+    """Refuses a caller without a route's permission, where the format names permissions in its own way."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     versions: tuple[str, ...] = ()
     """Prefixes under which every path is there once more."""
@@ -94,14 +98,17 @@ class Dialect:
             answer = await self._answer(scope, receive)
         except TrunklineError as error:
             answer = self.to_answer(error, scope["request_id"])
-        await self.send(send, answer, scope["request_id"])
+        if isinstance(answer, Stream):
+            await send_stream(scope, receive, send, answer)
+        else:
+            await self.send(send, answer, scope["request_id"])
 
     async def send(self, send: Send, answer: Answer, request_id: str) -> None:
         """Send an answer with the headers that all of this format's have."""
         headers = (*self.headers, *answer.headers)
         await send_answer(send, Answer(answer.status, answer.body, answer.content_type, headers), request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer | Stream:
         route, found = self.find(scope["method"], scope["path"])
         scope["route_path"] = route.path
         app: App = scope["trunkline"]
@@ -109,12 +116,12 @@ class Dialect:
         caller = await self.read_caller(app, scope, headers, route)
         scope["workspace_id"] = caller.workspace_id or None
         context = Context(app, caller, scope["request_id"])
-        need(context, route.permission)
+        (self.permit or need)(context, route.permission)
         query = _query(route, scope["query_string"])
-        body = await read_body(scope, receive, app.settings.max_body_bytes)
+        body = await read_body(scope, receive, app.settings, is_upload=route.is_upload)
         request = Request(_texts(found, "path"), query, _body(route, body), headers)
         result = await route.handler(context, request)
-        return result if isinstance(result, Answer) else Answer(route.status, encode(result))
+        return result if isinstance(result, Answer | Stream) else Answer(route.status, encode(result))
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """Return the route of a request and its path parameters.
@@ -169,13 +176,13 @@ def _query(route: Route, raw: bytes) -> Any:
     except ValueError:
         raise Invalid.field(("query",), f"has more than {_MAX_QUERY_FIELDS} parameters") from None
     given = _texts(dict(pairs), "query")
-    return given if route.query is None else validate(route.query, given, strict=False)
+    return given if route.query is None else validate(route.query, given, "query", strict=False)
 
 
 def _body(route: Route, body: bytes) -> Any:
     if route.body is None:
         return body
-    return validate(route.body, parse_json(body))
+    return validate(route.body, parse_json(body), "body")
 
 
 def _texts(given: dict[str, str], place: str) -> dict[str, str]:
@@ -186,8 +193,8 @@ def _texts(given: dict[str, str], place: str) -> dict[str, str]:
     return given
 
 
-def validate(model: type[T], value: Any, *, strict: bool = True) -> T:
-    """Check a value against a model.
+def validate(model: type[T], value: Any, *place: str, strict: bool = True) -> T:
+    """Check a value, which stands at a place in the request, against a model.
 
     Raises:
         Invalid: naming the fields at fault, never repeating a value.
@@ -196,7 +203,9 @@ def validate(model: type[T], value: Any, *, strict: bool = True) -> T:
         return TypeAdapter(model).validate_python(value, strict=strict)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)[:_MAX_FAULTS]
-    raise Invalid(fields=[FieldError(fault["loc"], _text(fault), fault["type"]) for fault in faults])
+    raise Invalid(
+        fields=[FieldError((*place, *fault["loc"]), _text(fault), fault["type"]) for fault in faults]
+    )
 
 
 def _text(fault: Mapping[str, Any]) -> str:

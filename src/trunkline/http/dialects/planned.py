@@ -34,7 +34,6 @@ DIALECTS = (
         dispatch.SPIKE,
         lambda status, text: {"message": text, "error": _TITLES[status].upper().replace(" ", "_")},
     ),
-    _planned(dispatch.SUPPORTBOT, lambda _status, text: {"detail": text}),
     _planned(
         dispatch.TOOLREGISTRY,
         lambda status, text: {"statusCode": status, "message": text, "error": _TITLES[status]},

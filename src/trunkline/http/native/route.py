@@ -5,6 +5,7 @@ path, because FastAPI's own costs more than half of a durable write (docs/decisi
 """
 
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from fastapi import APIRouter, Security
 from fastapi.params import Header, Query
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -45,7 +46,10 @@ Call = Annotated[Context, Security(_BEARER)]
 """The first parameter of every handler: the request's context."""
 
 _UUID = TypeAdapter(UUID)
+_NUMBER = TypeAdapter(Annotated[int, Field(ge=0, le=2**31 - 1)])
 _TOO_MANY_FAULTS = 20_000
+_REST = "/{key}"
+"""A record's key may hold anything, slashes too: it is the rest of the path."""
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -56,11 +60,14 @@ class Plan:
     handler: Handler
     permission: str | None
     status: int
-    path: tuple[tuple[str, bool], ...]
+    path: tuple[tuple[str, type], ...]
     query: tuple[str, TypeAdapter[Any]] | None
     body: tuple[str, TypeAdapter[Any]] | None
     headers: tuple[tuple[str, TypeAdapter[Any]], ...] = ()
     """Parameters that are `Header()`s; all of them may be absent."""
+    is_upload: bool = False
+    """The body may be as large as files are."""
+    is_body_optional: bool = False
 
 
 class NativeRoute(APIRoute):
@@ -69,7 +76,7 @@ class NativeRoute(APIRoute):
     def __init__(self, path: str, endpoint: Handler, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         extra = self.openapi_extra or {}
-        self.plan = _plan(self, extra.get("x-permission"))
+        self.plan = _plan(self, extra.get("x-permission"), is_upload=bool(extra.get("x-upload")))
         self.app = self.serve
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,9 +99,12 @@ class NativeRoute(APIRoute):
         caller = await api_keys.authenticate(app, bearer_token(scope) or "")
         scope["workspace_id"] = caller.workspace_id
         arguments: dict[str, Any] = {}
-        for name, is_uuid in plan.path:
+        for name, kind in plan.path:
             text = _without_nul(scope["path_params"][name], "path", name)
-            arguments[name] = _uuid(name, text, caller) if is_uuid else text
+            if kind is UUID:
+                arguments[name] = _uuid(name, text, caller)
+            else:
+                arguments[name] = _validate(_NUMBER, text, "path", name) if kind is int else text
         _check_access(plan, caller, arguments.get("workspace_id"))
         if plan.query is not None:
             arguments[plan.query[0]] = _query(plan.query[1], scope)
@@ -102,8 +112,9 @@ class NativeRoute(APIRoute):
             if (given := _header(scope, name)) is not None:
                 arguments[name] = _validate(adapter, given, "header", name)
         if plan.body is not None:
-            value = parse_json(await read_body(scope, receive, app.settings.max_body_bytes))
-            arguments[plan.body[0]] = _validate(plan.body[1], value, "body")
+            sent = await read_body(scope, receive, app.settings, is_upload=plan.is_upload)
+            if sent or not plan.is_body_optional:
+                arguments[plan.body[0]] = _validate(plan.body[1], parse_json(sent), "body")
         result = await plan.handler(Context(app, caller, request_id), **arguments)
         return result if isinstance(result, Answer | Stream) else Answer(plan.status, _encode(result))
 
@@ -124,14 +135,18 @@ class Router(APIRouter):
         returns: Any = None,
         response_class: type[Response] = JSONResponse,
         errors: dict[int, str] | None = None,
+        is_upload: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route, such as `GET /v1/{workspace_id}`: its permission is checked before its handler runs.
 
         Args:
             permission: None means any valid key.
             id: the handler's name with hyphens, unless it says otherwise.
+            is_upload: the body may be as large as files are.
         """
         method, path = request.split(" ")
+        extra: dict[str, Any] = {"x-permission": permission} if permission else {}
+        extra |= {"x-upload": True} if is_upload else {}
         described = {401: "Missing or invalid API key."} | (errors or {})
         if permission:
             described[403] = "Insufficient permissions."
@@ -146,7 +161,7 @@ class Router(APIRouter):
                 response_model=returns,
                 response_class=response_class,
                 responses={code: {"description": text} for code, text in described.items()},
-                openapi_extra={"x-permission": permission} if permission else None,
+                openapi_extra=extra or None,
             )
             return handler
 
@@ -161,10 +176,14 @@ class RouteIndex:
 
     def __init__(self, routes: Iterable[object]) -> None:
         self._routes: defaultdict[tuple[str, int], list[NativeRoute]] = defaultdict(list)
+        self._open: list[tuple[str, re.Pattern[str], NativeRoute]] = []
         for route in routes:
             if isinstance(route, NativeRoute):
                 for method in route.methods or ():
                     self._routes[method, route.path.count("/")].append(route)
+                    if route.path.endswith(_REST):
+                        pattern = route.path_regex.pattern.replace("(?P<key>[^/]+)", "(?P<key>.+)")
+                        self._open.append((method, re.compile(pattern, re.DOTALL), route))
 
     def find(self, method: str, path: str) -> tuple[NativeRoute, dict[str, str]] | None:
         """Return the route and the path parameters as text, or None."""
@@ -172,25 +191,39 @@ class RouteIndex:
             found = route.path_regex.match(path)
             if found is not None:
                 return route, found.groupdict()
+        for known, pattern, route in self._open:
+            if known == method and (found := pattern.match(path)) is not None:
+                return route, found.groupdict()
         return None
 
 
-def _plan(route: APIRoute, permission: str | None) -> Plan:
-    path: list[tuple[str, bool]] = []
+def _plan(route: APIRoute, permission: str | None, *, is_upload: bool) -> Plan:
+    path: list[tuple[str, type]] = []
+    is_optional = False
     headers: list[tuple[str, TypeAdapter[Any]]] = []
     query = body = None
     parameters = list(inspect.signature(route.endpoint).parameters.values())[1:]
     for parameter in parameters:
         if f"{{{parameter.name}}}" in route.path:
-            path.append((parameter.name, parameter.annotation is UUID))
+            path.append((parameter.name, parameter.annotation))
         elif _is(parameter, Header):
             headers.append((parameter.name, TypeAdapter(parameter.annotation)))
         elif _is(parameter, Query):
             query = (parameter.name, TypeAdapter(get_args(parameter.annotation)[0]))
         else:
             body = (parameter.name, TypeAdapter(parameter.annotation))
-    status = route.status_code or 200
-    return Plan(route.endpoint, permission, status, tuple(path), query, body, tuple(headers))
+            is_optional = parameter.default is not parameter.empty
+    return Plan(
+        route.endpoint,
+        permission,
+        route.status_code or 200,
+        tuple(path),
+        query,
+        body,
+        tuple(headers),
+        is_upload,
+        is_optional,
+    )
 
 
 def _is(parameter: inspect.Parameter, kind: type) -> bool:
