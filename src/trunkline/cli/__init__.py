@@ -36,13 +36,16 @@ COMMANDS: dict[str, _Lazy] = {
     "event": _Lazy("events", "app", "Read the log of events, live too; read one again.", _USE),
     "route": _Lazy("routes", "app", "Say which events go where; try it on recent ones.", _USE),
     "delivery": _Lazy("deliveries", "app", "See what was sent, attempt by attempt; send it again.", _USE),
-    "dataset": _Lazy(
-        "datasets", "app", "Make datasets; read, compare, roll back and export their versions.", _USE
-    ),
-    "sync": _Lazy("syncing", "sync", "Fetch what is new into a dataset, and watch it arrive.", _USE),
+    "dataset": _Lazy("datasets", "app", "Make datasets; read, compare, roll back and export versions.", _USE),
+    "sync": _Lazy("syncing", "sync", "Fetch what is new in a dataset's source, and watch it arrive.", _USE),
     "run": _Lazy("syncing", "app", "See what filled a dataset; stop what fills it now.", _USE),
-    "upload": _Lazy("syncing", "upload", "Take records from files into a dataset.", _USE),
-    "search": _Lazy("datasets", "search", "Search the records of a dataset.", _USE),
+    "upload": _Lazy(
+        "syncing",
+        "upload",
+        "Take records from files into a dataset; rows at fault go to its quarantine.",
+        _USE,
+    ),
+    "search": _Lazy("datasets", "search", "Search the records of a dataset, best first.", _USE),
     "quarantine": _Lazy("datasets", "quarantine", "Rows that could not be taken in; try them again.", _USE),
     "connector": _Lazy(
         "connectors", "app", "Read the catalogue; check, try and start connector files.", _USE
