@@ -132,7 +132,7 @@ def test_every_fault_names_file_row_and_field():
         ({"incident_id": "x" * 513}, "incident_id", "has more than 512 characters"),
         ({"incident_id": True}, "incident_id", "must be a text or a number"),
         ({"incident_id": None}, "incident_id", "must not be empty"),
-        ({"a\0": 1}, "a\0", "a field's name has at most 200 characters, and none of them U+0000"),
+        ({"a\0": 1}, "a\\0", "a field's name has at most 200 characters, and none of them U+0000"),
         ({"deep": json.loads("[" * 200 + "]" * 200)}, "deep", "is nested more than 32 levels deep"),
     ],
 )
@@ -146,6 +146,17 @@ def test_a_value_that_cannot_be_kept_is_told_and_cut(change: dict[str, Any], fie
 
 def test_text_that_only_looks_like_an_escaped_nul_is_fine():
     assert checked(GOOD | {"more": ["\\u0000"]}).problems == []
+
+
+def test_a_record_has_so_many_fields_at_most_and_a_report_names_so_many():
+    found = checked(GOOD | {f"f{number}": 1 for number in range(498)}, GOOD)
+    assert [problem.message for problem in found.problems] == ["has 501 fields; at most 500"]
+    wide = [
+        GOOD | {"incident_id": f"I{row}"} | {f"f{row}-{number}": 1 for number in range(400)}
+        for row in range(30)
+    ]
+    found = checked(*wide)
+    assert (len(found.report(30)["file_fields"]), len(found.records)) == (10_000, 30)
 
 
 def test_a_record_has_a_limit_in_all():

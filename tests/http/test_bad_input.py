@@ -74,6 +74,8 @@ async def _route(alice: Client) -> str:
 async def _send_to_all(alice: Client, endpoint, raw: bytes) -> AsyncIterator[tuple[str, Reply]]:
     paths = await _paths(alice, endpoint)
     for route in WITH_BODY:
+        if route.plan.is_body_optional and raw in {b"", b"null"}:
+            continue
         name = route.operation_id or ""
         yield name, await alice.send(min(route.methods), paths[name], raw=raw)
 
@@ -123,7 +125,8 @@ async def test_a_body_that_is_no_object_is_refused_by_every_route(alice: Client,
 
 async def test_a_body_over_the_limit_is_refused_by_every_route(alice: Client, endpoint):
     async for name, reply in _send_to_all(alice, endpoint, b'{"a": "' + b"x" * LIMIT + b'"}'):
-        assert (reply.status, _locs(reply)) == (413, [["body"]]), name
+        if name != "create-upload":  # it takes files, and has a limit of its own
+            assert (reply.status, _locs(reply)) == (413, [["body"]]), name
 
 
 async def test_a_body_just_within_the_limit_is_read(alice: Client):

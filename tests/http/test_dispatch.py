@@ -252,6 +252,11 @@ def test_a_prefix_of_its_own_wins_over_marks_and_is_taken_off(name: str):
         ("/integrations", {"authorization": "Basic x"}, "spike"),
         ("/integrations", {"x-api-key": "k"}, "spike"),
         ("/integrations", {}, "spike"),
+        ("/integrations/create", {}, "spike"),
+        ("/integrations/create", {"authorization": "Bearer"}, "supportbot"),
+        ("/integrations/all", {}, "supportbot"),
+        ("/integrations/sync/x", {"x-api-key": "tl_x"}, "supportbot"),
+        ("/integrations/4be1/archive", {}, "spike"),
         ("/integrations/all", HEADERS["supportbot"] | {"x-team-id": "t"}, "spike"),
     ],
 )

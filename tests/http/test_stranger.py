@@ -10,6 +10,7 @@ import pytest
 
 from delivery_stories import happen, listed
 from http_asgi import Client
+from run_stories import settle
 from trunkline.context import own_context
 from trunkline.http import native
 from trunkline.http.native.route import NativeRoute
@@ -39,8 +40,12 @@ BODIES |= {
     "validate-upload": {},
     "map-upload": {"mapping": {}},
     "ingest-upload": {},
+    "create-dataset": {"name": "theft"},
+    "update-dataset": {"name": "defaced"},
+    "roll-back": {},
+    "replay-quarantine": {},
 }
-QUERIES = {"search-records": "?q=theft"}
+QUERIES = {"search-records": "?q=theft", "diff-versions": "?from=1&to=2"}
 
 
 def _id(route: NativeRoute) -> str:
@@ -72,11 +77,13 @@ async def _things(alice: Client, endpoint) -> dict[str, str]:
         "dataset_id": dataset.id,
         "upload_id": upload,
         "run_id": run,
+        "number": "1",
+        "key": "1",
     }
 
 
 async def _taken_in(alice: Client, dataset_id: str) -> tuple[str, str]:
-    """Upload a file and begin to take it in; return the ids of the upload and of the run."""
+    """Upload a file and take it in as the first version; return the ids of the upload and of the run."""
     body = {"dataset_id": dataset_id, "files": [{"filename": "a.json", "content": '[{"id": "1"}]'}]}
     made = await alice.post("/v1/{ws}/uploads", body)
     assert made.status == 201, made.text
@@ -84,8 +91,9 @@ async def _taken_in(alice: Client, dataset_id: str) -> tuple[str, str]:
     checked = await alice.post(f"{path}/validate", {})
     assert checked.status == 200, checked.text
     run = await alice.post(f"{path}/ingest", {})
-    assert run.status in {200, 201}, run.text
-    return made.json["id"], run.json["id"]
+    assert run.status == 202, run.text
+    await settle(alice.hub.app)
+    return made.json["id"], run.json["run_id"]
 
 
 async def _walk(caller: Client, route: NativeRoute, things: dict[str, str]):

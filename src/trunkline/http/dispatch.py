@@ -42,6 +42,8 @@ _AT_ROOT = {
 }
 _KNOWLEDGE_BASE = "knowledge-base"
 _PUSH = "push-events"
+_SUPPORTBOTS = frozenset({"all", "id", "update", "delete", "sync"})
+"""What follows `/integrations/` in one format alone, whoever asks; `create` is in both."""
 
 
 def owner(scope: Mapping[str, Any]) -> tuple[str, str]:
@@ -67,18 +69,18 @@ def _by_marks(path: str, headers: Any) -> str:
     _, _, rest = path.partition("/")
     first, _, rest = rest.partition("/")
     if first == "integrations":
-        return _by_headers(headers)
+        return _of_integrations(rest, headers)
     if first == "api" and rest.partition("/")[0] == _KNOWLEDGE_BASE:
         return SUPPORTBOT
     return _AT_ROOT.get(first) or (SPIKE if rest == _PUSH and first else NATIVE)
 
 
-def _by_headers(headers: Any) -> str:
-    """Tell apart the two formats whose integrations lie at the root: only one of them sends a Bearer token alone."""
-    has_bearer = False
+def _of_integrations(rest: str, headers: Any) -> str:
+    """Tell apart the two formats whose integrations lie at the root: a Bearer token alone is one's, and so are most of its paths."""
+    is_supportbots = rest.partition("/")[0] in _SUPPORTBOTS
     for name, value in headers:
         if name == b"x-team-id":
             return SPIKE
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            has_bearer = True
-    return SUPPORTBOT if has_bearer else SPIKE
+        if name == b"authorization" and value[:6].lower() == b"bearer":
+            is_supportbots = True
+    return SUPPORTBOT if is_supportbots else SPIKE

@@ -92,6 +92,23 @@ class Source(NamedTuple):
     stream: str
 
 
+class Busy(NamedTuple):
+    """A run that fills the knowledge base, and where it reads; an upload's reads nowhere."""
+
+    run_id: str
+    source: Source | None
+
+
+def under_way(conn: Connection, dataset: Dataset) -> Busy | None:
+    """Return the run that fills a knowledge base right now, if there is one; no other begins before it can be asked again."""
+    found = datasets.by_number(conn, dataset.number, lock=True)
+    if found.run_id is None:
+        return None
+    is_upload = progress.find(conn, found.run_id).mode == "upload"
+    source = Source(found.integration_id or "", found.stream or "")
+    return Busy(found.run_id, None if is_upload else source)
+
+
 def outcome(conn: Connection, run_id: str | None) -> dict[str, Any] | None:
     """Return what became of a run: its state, when it ended, what went wrong; None when nobody knows."""
     return outcomes(conn, [run_id]).get(run_id) if run_id else None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from trunkline.errors import FieldError, Invalid
+from trunkline.rest.json_text import compact_json, json_size
 
 MAX_FILES = 20
 MAX_ROWS = 100_000
@@ -143,7 +144,15 @@ def _lines(name: str, text: str) -> Iterator[Row]:
 
 
 def _row(name: str, number: int, data: Any) -> Row:
-    return Row(name, number, data, None if isinstance(data, dict) else "must be an object")
+    if json_size(data, 0) is None:  # far deeper than any value may be, and than can be written again
+        return Row(name, number, compact_json(data), "is nested too deep")
+    if not isinstance(data, dict):
+        return Row(name, number, data, "must be an object")
+    return Row(name, number, data, _too_many(len(data), "fields"))
+
+
+def _too_many(count: int, what: str) -> str | None:
+    return f"has {count} {what}; at most {MAX_COLUMNS}" if count > MAX_COLUMNS else None
 
 
 def _csv(name: str, text: str) -> Iterator[Row]:
@@ -173,8 +182,8 @@ def _header(cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not names or not all(names):
         raise UnreadableFile("has no header: the first line names the columns, each of them")
-    if len(names) > MAX_COLUMNS:
-        raise UnreadableFile(f"has {len(names)} columns; at most {MAX_COLUMNS}")
+    if fault := _too_many(len(names), "columns"):
+        raise UnreadableFile(fault)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UnreadableFile(f"names a column twice: {', '.join(twice)}"[:300])
     return names

@@ -17,6 +17,7 @@ MAX_RECORD = 2_000_000
 MAX_DEPTH = 32
 PREVIEW = 10
 _MAX_ERRORS = 1_000
+_MAX_FIELDS = 10_000
 _SHOWN = 200
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -79,12 +80,14 @@ class Checked:
 
 
 def fields_of(rows: Sequence[Row]) -> list[str]:
-    """List the fields that any row has, in the order in which they turn up."""
+    """List the fields that any row has, in the order in which they turn up; of more than 10,000 the first ones."""
     found: dict[str, None] = {}
     for row in rows:
         if row.problem is None:
             found.update(dict.fromkeys(row.data))
-    return list(found)
+        if len(found) > _MAX_FIELDS:
+            break
+    return list(found)[:_MAX_FIELDS]
 
 
 def check_mapping(mapping: Mapping[str, str], file_fields: Sequence[str], wanted: Fields) -> None:
@@ -95,9 +98,10 @@ def check_mapping(mapping: Mapping[str, str], file_fields: Sequence[str], wanted
     """
     faults = []
     used: dict[str, str] = {}
+    there = set(file_fields)
     for source, target in mapping.items():
         place = ("body", "mapping", source[:_SHOWN])
-        if source not in file_fields:
+        if source not in there:
             faults.append(FieldError(place, f"no file has this field; they have {_some(file_fields)}"))
         elif target not in wanted.known and wanted.known:
             faults.append(FieldError(place, f"'{target[:64]}' is no field; there are {_some(wanted.known)}"))
@@ -173,7 +177,7 @@ def _faults(row: Row, record: Mapping[str, Any], wanted: Fields, absent: Sequenc
         fault = _value_fault(name, value)
         size += len(value) if isinstance(value, str) and fault is None else 0
         if fault is not None:
-            yield Problem(row.file, row.row, name[:_SHOWN], fault, _shown(value))
+            yield Problem(row.file, row.row, _shown(name), fault, _shown(value))
     if size > MAX_RECORD:
         yield Problem(row.file, row.row, None, f"has more than {MAX_RECORD} characters in all")
 

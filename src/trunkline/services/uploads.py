@@ -168,7 +168,8 @@ async def validate(ctx: Context, upload_id: str, mapping: Mapping[str, str] | No
     wanted = await fields_of(ctx, await datasets.get(ctx, upload.dataset_id) if upload.dataset_id else None)
     rows = await _rows(ctx, upload)
     if mapping is not None:
-        upload_rows.check_mapping(mapping, upload_rows.fields_of(rows), wanted)
+        named = await asyncio.to_thread(upload_rows.fields_of, rows)
+        upload_rows.check_mapping(mapping, named, wanted)
     chosen = dict(upload.mapping if mapping is None else mapping)
     report = (await asyncio.to_thread(upload_rows.check, rows, chosen, wanted)).report(len(rows))
     values = {"status": report["status"], "mapping": chosen, "report": report}

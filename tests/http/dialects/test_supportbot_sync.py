@@ -1,5 +1,6 @@
 """Supportbot's sync: the contract's frames byte for byte, over what an instance really answers."""
 
+import asyncio
 import json
 
 import pytest
@@ -213,6 +214,26 @@ async def test_two_syncs_at_once_are_one(alice: Client, seven: Instance):
     await settle(alice.hub.app)
     shown = (await alice.get(f"/integrations/id/{integration_id}")).json["integration"]
     assert (shown["last_sync_status"], shown["last_sync_error"]) == ("success", None)
+
+
+async def test_a_sync_has_its_turn_after_that_of_another_integration(alice: Client, seven: Instance):
+    first = await made(alice, seven.config())
+    second = await made(alice, seven.config(), service_name="servicenow")
+    await alice.post(f"/integrations/sync/{first}")
+    found = await synced(alice, second)
+    assert [name for name, _ in found] == ["progress", "progress", "complete"]
+    shown = (await alice.get("/integrations/all")).json["integrations"]
+    assert [each["last_sync_status"] for each in shown] == ["success", "success"]
+
+
+async def test_one_that_is_switched_off_while_it_waits_is_not_synced(alice: Client, seven: Instance):
+    first, second = await made(alice, seven.config()), await made(alice, seven.config())
+    await alice.post(f"/integrations/sync/{first}")
+    waiting = asyncio.create_task(alice.send("POST", f"/integrations/sync/{second}", stays=True))
+    await asyncio.sleep(0)
+    await alice.put(f"/integrations/update/{second}", written(seven.config(), is_active=False))
+    await settle(alice.hub.app)
+    assert frames(await waiting)[-1] == ("error", {"success": False, "message": "Integration is not active"})
 
 
 async def test_the_run_waits_for_nobody_who_watches(alice: Client, seven: Instance):

@@ -22,12 +22,13 @@ from trunkline.http.wire import Stream
 from trunkline.rest.cursors import like
 from trunkline.services import integrations, knowledge, progress, rewriting, uploads, versions
 from trunkline.services.integrations import Integration
-from trunkline.services.knowledge import Source
+from trunkline.services.knowledge import Busy, Source
 from trunkline.services.progress import Run
 from trunkline.services.versions import Version
 
 BUSY = "A sync is already in progress for this integration. Please wait."
 _STOPPING = "Ingestion error: the hub is restarting; the run goes on"
+_NOT_BEGUN = "The hub is restarting; sync again"
 
 
 class Options(BaseModel):
@@ -47,9 +48,7 @@ async def sync(ctx: Context, request: Request) -> Stream:
     """Sync an integration while the caller watches, or leaves; what goes wrong from here on is a frame."""
     try:
         integration_id = services.read_id(request.path["id"], "syncing")
-        row = await integrations.get(ctx, integration_id)
-        source, start, service = await _ready(ctx, row)
-        run = await _begin(ctx, source, start, service)
+        service, run = await _begin(ctx, integration_id)
     except (Invalid, NotFound, Conflict) as error:
         return Stream(_said(wire.error_frame(error.message)))
     return Stream(_to_the_end(_told(ctx, integration_id, run, service, request.query.batch_size)))
@@ -64,17 +63,23 @@ async def _to_the_end(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[byt
     try:
         async for frame in frames:
             yield frame
+    except (Invalid, NotFound, Conflict) as error:
+        yield wire.error_frame(error.message)
     except TrunklineError as error:
         text = "Internal error" if isinstance(error, Broken) else error.message
         yield wire.error_frame(f"Ingestion error: {text}")
 
 
 async def _told(
-    ctx: Context, integration_id: str, run: Run, service: str, size: int
+    ctx: Context, integration_id: str, run: Run | Busy, service: str, size: int
 ) -> AsyncGenerator[bytes, None]:
     fetching = f"Fetching incidents from {service}..."
     yield wire.frame("progress", {"batch": 0, "totalBatches": 0, "message": fetching})
-    ended = await _end(ctx, run)
+    while isinstance(run, Busy):
+        if await _end(ctx, run.run_id) is None:
+            raise Conflict(_NOT_BEGUN)
+        service, run = await _begin(ctx, integration_id)
+    ended = await _end(ctx, run.id)
     if ended is None or ended.state != "succeeded":
         outcome = {"state": ended.state, "error": ended.error} if ended else None
         yield wire.error_frame(wire.why(outcome, service) if outcome else _STOPPING)
@@ -136,34 +141,45 @@ def _checked(row: Integration, manifest: Manifest | None, service: str) -> tuple
     raise Invalid(f"{service} has no incidents that could be synced")
 
 
-async def _begin(ctx: Context, source: Source, start: Any, service: str) -> Run:
+async def _begin(ctx: Context, integration_id: str) -> tuple[str, Run | Busy]:
+    """Begin a run, or tell which other one fills the knowledge base; name the service, too.
+
+    Raises:
+        NotFound
+        Invalid: saying what is missing.
+        Conflict: the integration is being synced.
+    """
+    source, start, service = await _ready(ctx, await integrations.get(ctx, integration_id))
     dataset = await knowledge.ensure(ctx)
-    begun: list[Run] = []
+    begun: list[Run | Busy] = []
 
     def begin(conn: Connection, aside: dict[str, Any]) -> dict[str, Any]:
         begun.clear()
         sync = aside.get("sync", {})
+        busy = knowledge.under_way(conn, dataset)
+        if busy is not None:
+            if busy.source == source:
+                raise Conflict(BUSY)
+            begun.append(busy)
+            return aside
         aside = wire.noted(aside, knowledge.outcome(conn, sync.get("run")))
         run, since = knowledge.begin_run(conn, ctx, dataset, source, since=sync.get("since"), start=start)
         begun.append(run)
         return wire.begun(aside, run.id, since, service)
 
-    try:
-        await rewriting.change_aside(ctx, source.integration_id, begin)
-    except Conflict:
-        raise Conflict(BUSY) from None
+    await rewriting.change_aside(ctx, integration_id, begin)
     if not begun:
         raise NotFound(services.NOT_FOUND)
     ctx.app.bells.runs.ring()
-    return begun[0]
+    return service, begun[0]
 
 
-async def _end(ctx: Context, run: Run) -> Run | None:
+async def _end(ctx: Context, run_id: str) -> Run | None:
     """Wait for a run's end; None when this process stops before."""
-    async with aclosing(progress.watch(ctx.app, run.id)) as told:
+    async with aclosing(progress.watch(ctx.app, run_id)) as told:
         async for _ in told:
             pass
-    ended = await ctx.app.db.read(lambda conn: progress.find(conn, run.id))
+    ended = await ctx.app.db.read(lambda conn: progress.find(conn, run_id))
     return None if ended.state in progress.UNFINISHED else ended
 
 
@@ -223,7 +239,7 @@ async def ingest(ctx: Context, request: Request) -> Stream:
 
 
 async def _taken_in(ctx: Context, run: Run, size: int) -> AsyncGenerator[bytes, None]:
-    ended = await _end(ctx, run)
+    ended = await _end(ctx, run.id)
     if ended is None or ended.state != "succeeded":
         yield wire.error_frame(f"Ingestion error: {ended.error}" if ended else _STOPPING)
         return
