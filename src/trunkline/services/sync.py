@@ -18,7 +18,7 @@ from trunkline import log
 from trunkline.context import App, Context, own_context
 from trunkline.errors import Conflict, Invalid, NotFound, TrunklineError, Unavailable
 from trunkline.rest.cursors import like
-from trunkline.services import datasets, progress, pulling, timetable, uploads
+from trunkline.services import datasets, knowledge, progress, pulling, timetable, uploads
 from trunkline.services.driving import CANCELLED, LEASE, Drive, LostError, Source
 from trunkline.services.progress import UNFINISHED, Run, watch
 from trunkline.tables import Time, runs
@@ -76,7 +76,7 @@ async def start(
 
     Raises:
         NotFound
-        Invalid: naming `mode` or `since`, or a param that the stream does not take.
+        Invalid: naming `mode` or `since`, or a param that the stream does not take; `full` of a knowledge base.
         Conflict: a run is under way, the dataset has no stream, or its integration cannot be called.
     """
     dataset = await datasets.get(ctx, dataset_id)
@@ -86,6 +86,9 @@ async def start(
         raise Invalid.field(("body", "mode"), "this stream cannot tell what is new; it has only full runs")
     if since is not None and cursor is None:
         raise Invalid.field(("body", "since"), "this stream cannot tell what is new")
+    if mode == "full" and dataset.name == knowledge.NAME:
+        text = "a knowledge base has records of several sources, and a full run would take out all but one's"
+        raise Invalid.field(("body", "mode"), text)
     place = None
     if since is not None and cursor is not None:
         place = {"phase": "pull", "since": like(cursor.start, since)}
@@ -94,11 +97,16 @@ async def start(
     def write(conn: Connection) -> Run:
         found = datasets.find(conn, ctx.workspace_id, dataset_id)
         made_by = ctx.caller.name or ctx.caller.key_id or None
-        return progress.open_run(conn, found, mode or "auto", ctx.now, made_by=made_by, place=place)
+        return progress.open_run(conn, found, mode or _usual(found), ctx.now, made_by=made_by, place=place)
 
     run = await ctx.app.db.write(write)
     ctx.app.bells.runs.ring()
     return run
+
+
+def _usual(dataset: datasets.Dataset) -> str:
+    """Say how a run goes that nobody has said it of: a knowledge base has records that its source does not know."""
+    return "incremental" if dataset.name == knowledge.NAME else "auto"
 
 
 async def _pull(ctx: Context, dataset: datasets.Dataset) -> pulling.Pull:
@@ -271,7 +279,7 @@ def _begin_scheduled(conn: Connection, now: datetime) -> bool:
         change = sa.update(dataset_rows).where(dataset_rows.c.number == dataset.number)
         conn.execute(change.values(next_run_at=following or None))
         if dataset.run_id is None and dataset.integration_id is not None and following:
-            progress.open_run(conn, dataset, "auto", now, made_by="schedule")
+            progress.open_run(conn, dataset, _usual(dataset), now, made_by="schedule")
     return len(due) == _SCHEDULED_AT_ONCE
 
 

@@ -62,6 +62,24 @@ async def test_one_made_elsewhere_is_shown_too(alice: Client):
     assert found["config"] == {"url": CONFIG["url"], "password": MASK, "username": MASK}
 
 
+async def test_all_masks_of_one_made_elsewhere_may_be_written_back(alice: Client):
+    values = {"username": "u", "password": "p"}
+    native = await alice.integration(
+        connector="servicenow",
+        base_url="",
+        config={"url": CONFIG["url"]},
+        credentials={"method": "password", "values": values},
+    )
+    for _ in range(2):  # also when what was kept aside is all that is known of it
+        config = (await shown(alice, native["id"]))["config"]
+        reply = await alice.put(f"/integrations/update/{native['id']}", written(config))
+        assert reply.json["integration"]["config"] == config
+        assert await secrets_of(alice, native["id"]) == values
+    reply = await alice.put(f"/integrations/update/{native['id']}", written({**config, "username": "v"}))
+    assert reply.json["integration"]["config"]["username"] == "v"
+    assert await secrets_of(alice, native["id"]) == values | {"username": "v"}
+
+
 async def test_names_need_not_differ_and_services_need_not_be_known(alice: Client):
     ids = {await made(alice, CONFIG), await made(alice, CONFIG)}
     odd = await made(

@@ -262,6 +262,22 @@ async def test_two_integrations_fill_one_knowledge_base(alice: Client, seven: In
     assert "1970" in seven.asked[asked]["sysparm_query"]
 
 
+async def test_no_run_takes_out_what_another_source_has(alice: Client, seven: Instance):
+    await synced(alice, await made(alice, seven.config()))
+    seven.incidents = seven.incidents[:3]
+    await synced(alice, await made(alice, seven.config()))
+    dataset = (await alice.get("/v1/{ws}/datasets")).json["items"][0]
+    runs = f"/v1/{{ws}}/datasets/{dataset['id']}/runs"
+    refused = await alice.post(runs, {"mode": "full"})
+    assert (refused.status, refused.json["detail"][0]["loc"]) == (422, ["body", "mode"])
+    run = (await alice.post(runs, {})).json
+    assert run["mode"] == "incremental"
+    await settle(alice.hub.app)
+    ended = (await alice.get(f"{runs}/{run['id']}")).json
+    assert (ended["state"], ended["fetched"], ended["removed"]) == ("succeeded", 3, 0)
+    assert len((await alice.get(f"/v1/{{ws}}/datasets/{dataset['id']}/records")).json["items"]) == 7
+
+
 async def test_after_a_roll_back_the_sync_goes_on_from_there(alice: Client, seven: Instance):
     integration_id = await made(alice, seven.config())
     await synced(alice, integration_id)

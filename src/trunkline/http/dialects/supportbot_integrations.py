@@ -113,12 +113,18 @@ def _begin_at(
 
 
 def _whole(
-    ctx: Context, body: Written, config: dict[str, Any], aside: Mapping[str, Any], *, keeps: bool = False
+    ctx: Context,
+    body: Written,
+    config: dict[str, Any],
+    aside: Mapping[str, Any],
+    *,
+    hidden: Sequence[wire.Path] = (),
+    keeps: bool = False,
 ) -> Whole:
     """Sort a client's config into what the connector knows and what is kept aside, secrets apart."""
     manifest = wire.connector_named(ctx.app.catalog.all(), body.service_name)
     fitted = wire.Fitted(manifest, body.auth_type, config) if manifest else None
-    secrets = list(wire.secrets_of(config))
+    secrets = [*wire.secrets_of(config), *((path, config[str(path[0])]) for path in hidden)]
     return Whole(
         display_name=body.service_name,
         enabled=body.is_active,
@@ -130,7 +136,7 @@ def _whole(
             **aside,
             "service_name": body.service_name,
             "auth_type": body.auth_type,
-            "config": wire.masked(config),
+            "config": wire.masked(config, hidden),
         },
         secrets={"config": orjson.dumps(secrets).decode()} if secrets else {},
         keeps_secrets=keeps,
@@ -161,11 +167,12 @@ async def update(ctx: Context, request: Request) -> dict[str, Any]:
     shown = (await show(ctx, integration_id))["config"]
 
     def build(stored: Stored) -> Whole:
-        config = wire.unmasked(body.config, _secrets(ctx, stored))
+        known = _secrets(ctx, stored)
+        config, hidden = wire.unmasked(body.config, known), wire.hidden_in(body.config, known)
         aside = dict(stored.row.aside or {})
         aside["sync"] = _begin_at(config, aside.get("sync", {}), shown)
-        keeps = any(value == wire.MASK for _, value in wire.secrets_of(body.config))
-        return _whole(ctx, body, config, aside, keeps=keeps)
+        keeps = bool(hidden) or any(value == wire.MASK for _, value in wire.secrets_of(body.config))
+        return _whole(ctx, body, config, aside, hidden=hidden, keeps=keeps)
 
     await settle(ctx, integration_id)
     await rewriting.replace(ctx, integration_id, build)

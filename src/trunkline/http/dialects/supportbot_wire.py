@@ -133,6 +133,13 @@ def is_secret(name: str) -> bool:
     return lower in _SECRET_NAMES or any(part in lower for part in _SECRET_PARTS)
 
 
+def hidden_in(config: Mapping[str, Any], stored: Mapping[Path, Any]) -> list[Path]:
+    """Find what was shown as a mask though its name is no secret's: the credentials that another format was given."""
+    return [
+        (key,) for key, value in config.items() if value == MASK and not is_secret(key) and (key,) in stored
+    ]
+
+
 def secrets_of(config: Any, at: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Find the secrets of a config, nested ones too."""
     if isinstance(config, dict):
@@ -162,9 +169,9 @@ def with_values(config: dict[str, Any], values: Mapping[Path, Any]) -> dict[str,
     return copied
 
 
-def masked(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a config with each secret hidden."""
-    return with_values(config, {path: MASK for path, _ in secrets_of(config)})
+def masked(config: dict[str, Any], hidden: Iterable[Path] = ()) -> dict[str, Any]:
+    """Return a copy of a config with each secret hidden, and what else is to be."""
+    return with_values(config, dict.fromkeys([*hidden, *(path for path, _ in secrets_of(config))], MASK))
 
 
 def unmasked(config: dict[str, Any], stored: Mapping[Path, Any]) -> dict[str, Any]:
@@ -173,7 +180,7 @@ def unmasked(config: dict[str, Any], stored: Mapping[Path, Any]) -> dict[str, An
     Raises:
         Refused: nothing is stored that the mask could stand for.
     """
-    kept = {}
+    kept: dict[Path, Any] = {path: stored[path] for path in hidden_in(config, stored)}
     for path, value in secrets_of(config):
         if value == MASK:
             if path not in stored:
