@@ -21,6 +21,7 @@ from trunkline.services import (
     datasets,
     differences,
     exports,
+    history,
     index,
     quarantine,
     records,
@@ -363,3 +364,36 @@ def test_a_hash_tells_apart_what_differs_and_only_that():
     values = [{"x": 1}, {"x": "1"}, {"x": True}, {"x": None}, {}, {"x": 1.5}, {"x": [1]}, {"x": math.pi}]
     assert len({to_row("a", value).hash for value in values}) == len(values)
     assert len(same[0].hash) == 16
+
+
+async def rolled_back(ctx: Context, of: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go back by more than is moved at a time."""
+    monkeypatch.setattr(history, "BATCH", 2)
+    for n in (1, 2):
+        await make(ctx, of, {f"k{key:02}": {"n": n} for key in range(30)})
+    await versions.roll_back(ctx, of.id, 1)
+
+
+async def test_an_edit_after_a_roll_back_of_much_holds_up_nobody(
+    ctx: Context, of: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    await rolled_back(ctx, of, monkeypatch)
+    editing = asyncio.create_task(records.delete(ctx, of.id, ["k00"]))
+    seen = set()
+    while not editing.done():
+        await ctx.app.db.write(lambda conn: None)
+        seen.add((await versions.list_page(ctx, of.id, 1)).items[0].status)
+    assert "ingesting" in seen
+    assert (await editing).status == "active"
+    assert await listed(ctx, of) == {f"k{key:02}": {"n": 1} for key in range(1, 30)}
+
+
+async def test_an_edit_that_fails_after_a_roll_back_of_much_leaves_nothing(
+    ctx: Context, of: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    await rolled_back(ctx, of, monkeypatch)
+    with pytest.raises(NotFound, match="Record not found"):
+        await records.delete(ctx, of.id, ["nothing"])
+    assert (await versions.get(ctx, of.id, 3)).status == "failed"
+    assert (await records.delete(ctx, of.id, ["k00"])).number == 4
+    assert await listed(ctx, of) == {f"k{key:02}": {"n": 1} for key in range(1, 30)}

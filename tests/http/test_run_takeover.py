@@ -233,3 +233,35 @@ async def test_two_workers_asked_at_once_begin_one_run(alice: Client, shop: Shop
     await asyncio.gather(settle(dataset.app), settle(other))
     assert (await dataset.found(runs[0])).attempts <= 1
     assert await dataset.keys() == everything("orders")
+
+
+async def test_a_worker_that_hangs_before_it_begins_takes_nothing_from_the_next(
+    alice: Client, shop: Shop, other: App, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+):
+    dataset = await synced(alice, shop)
+    hangs, prepare = asyncio.Event(), sync.SOURCES["auto"]
+
+    async def slow(app: App, run: Run) -> Any:
+        source = await prepare(app, run)
+        if app is dataset.app:
+            await hangs.wait()
+        return source
+
+    monkeypatch.setitem(sync.SOURCES, "auto", slow)
+    gate = shop.held[2] = asyncio.Event()
+    run = await dataset.start()
+    await sync.run_due(dataset.app)
+    clock.advance(16)
+    while (await dataset.found(run)).pages < 1:
+        await sync.run_due(other)
+        await other.bells.progress.wait(0.01)
+    (working,) = dataset.app.crew.working.values()
+    hangs.set()
+    await asyncio.wait([working.task])
+    await sync.run_due(dataset.app)
+    gate.set()
+    await settle(other)
+    ended = await dataset.found(run)
+    assert (ended.state, ended.error) == ("succeeded", None)
+    assert await dataset.versions() == [(1, "active")]
+    assert await dataset.keys() == everything("orders")

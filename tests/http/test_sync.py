@@ -11,7 +11,7 @@ from aiohttp import web
 from http_asgi import Client
 from run_stories import KEY, Shop, Synced, order, settle, synced, write_connectors
 from trunkline.errors import Conflict, Invalid
-from trunkline.services import sync, versions
+from trunkline.services import quarantine, sync, versions
 from trunkline.settings import Settings
 
 
@@ -318,3 +318,70 @@ async def test_runs_are_told_in_the_log(orders: Synced):
     log = await orders.alice.get("/v1/{ws}/events?type=sync.*")
     assert [event["type"] for event in log.json["items"]] == ["sync.failed", "sync.succeeded"]
     assert log.json["items"][0]["data"]["dataset_id"] == orders.dataset.id
+
+
+async def test_rows_that_stay_bad_are_kept_once_and_make_no_version(alice: Client, shop: Shop):
+    items = await synced(alice, shop, "items")
+    shop.rows = [{"id": "a"}, {"name": "no id"}, {"name": "no id"}, "text"]
+    first = await items.run()
+    assert (first.version, first.quarantined) == (1, 3)
+    for _ in range(2):
+        assert (await items.run()).version is None
+    assert (await quarantine.list_page(items.ctx, items.dataset.id, 10)).total == 2
+    shop.rows.append({"name": "another"})
+    third = await items.run()
+    assert (third.state, third.version, third.quarantined) == ("succeeded", 2, 4)
+    assert (await quarantine.list_page(items.ctx, items.dataset.id, 10)).total == 3
+
+
+async def test_half_an_emoji_costs_neither_the_page_nor_the_record(alice: Client, shop: Shop):
+    items = await synced(alice, shop, "items")
+    text = '{"items": [{"id": "a", "text": "cut \\ud83d"}, {"id": "b", "text": "\\ud83d\\ude00"}]}'
+    shop.before[1] = lambda: web.Response(text=text, content_type="application/json")
+    assert (await items.run()).state == "succeeded"
+    assert {key: each["text"] for key, each in (await items.read()).items()} == {
+        "a": "cut \ufffd",
+        "b": "\U0001f600",
+    }
+
+
+async def test_a_version_that_waits_is_overtaken_by_the_next_run(alice: Client, shop: Shop):
+    items = await synced(alice, shop, "items")
+    rows = [{"id": f"k{n}", "n": 1} for n in range(6)]
+    shop.rows = list(rows)
+    await items.run()
+    for _ in range(3):
+        shop.rows = []
+        assert (await items.run()).state == "waiting"
+    assert await items.versions() == [(4, "waiting"), (3, "failed"), (2, "failed"), (1, "active")]
+    shop.rows = rows
+    run = await items.run()
+    assert (run.state, run.version, run.added + run.changed + run.removed) == ("succeeded", 5, 0)
+    assert (await items.versions())[:2] == [(5, "active"), (4, "failed")]
+
+
+async def test_a_run_without_changes_ends_the_wait_of_one_before(alice: Client, shop: Shop):
+    items = await synced(alice, shop, "items")
+    rows = [{"id": f"k{n}", "n": 1} for n in range(4)]
+    shop.rows = list(rows)
+    await items.run()
+    shop.rows = rows + [{"id": f"x{n}"} for n in range(6)]
+    assert (await items.run()).state == "waiting"
+    shop.rows = rows
+    assert (await items.run()).version is None
+    assert await items.versions() == [(2, "failed"), (1, "active")]
+
+
+async def test_after_a_roll_back_only_the_first_run_without_changes_copies_records(alice: Client, shop: Shop):
+    items = await synced(alice, shop, "items")
+    rows = [{"id": f"k{n}", "n": 1} for n in range(6)]
+    shop.rows = list(rows)
+    await items.run()
+    shop.rows = [{"id": f"k{n}", "n": 2} for n in range(6)]
+    await items.run()
+    await versions.roll_back(items.ctx, items.dataset.id, 1)
+    shop.rows = rows
+    first, second = await items.run(), await items.run()
+    assert (first.state, first.version, first.changed) == ("succeeded", 3, 0)
+    assert (second.state, second.version) == ("succeeded", None)
+    assert await items.versions() == [(3, "active"), (2, "inactive"), (1, "inactive")]

@@ -4,6 +4,7 @@ Nothing an upstream sends raises here: what is no JSON is text, what is no text 
 """
 
 import codecs
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import orjson
 
 from trunkline.catalog.manifest import Endpoint, ErrorRule, Manifest
 from trunkline.errors import Invalid
+from trunkline.rest.json_text import loose_json
 from trunkline.rest.paths import MISSING, Path
 
 _MAX_MESSAGE = 300
@@ -45,6 +47,8 @@ _CHARSETS = frozenset(
     ]
 )
 """Character sets that are decoded; some of Python's other codecs are slow on purpose-made input, or no text."""
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Services that cut texts by length cut emoji in half: one such text must not cost the whole answer."""
 _TEXT_TYPES = ("text/", "application/xml", "application/javascript", "application/x-www-form-urlencoded")
 
 
@@ -62,7 +66,7 @@ _EMPTY = Answer(None, b"null")
 def read(body: bytes, content_type: str) -> Answer:
     """Read a body: empty is null; JSON by its type or its look; else text; else `{"content_type", "bytes"}`.
 
-    Integers beyond 64 bits become floats. JSON that is deeper than can be written again stays text.
+    Integers beyond 64 bits become floats, half a surrogate pair U+FFFD. JSON that is deeper than can be written again stays text.
     """
     if not body or body.isspace():
         return _EMPTY
@@ -91,7 +95,13 @@ def _json(body: bytes, charset: str | None) -> Answer | None:
 
 
 def _loaded(body: bytes, charset: str | None) -> Any:
-    return orjson.loads(body.decode(charset) if charset and charset != "utf-8" else _utf8(body))
+    text = body.decode(charset) if charset and charset != "utf-8" else _utf8(body)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if _HALF_PAIR.search(body) is None:
+            raise
+        return loose_json(text)
 
 
 def _written(value: Any) -> Answer:

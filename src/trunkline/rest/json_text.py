@@ -52,7 +52,7 @@ def clean_text(text: str) -> str:
     return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
-def loose_json(body: bytes) -> Any:
+def loose_json(body: bytes | str) -> Any:
     """Read JSON that orjson refuses for its spelling: a byte order mark, UTF-16, NaN, a lone surrogate.
 
     Raises:

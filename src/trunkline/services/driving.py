@@ -76,13 +76,15 @@ class _Held(NamedTuple):
     cancel_asked: bool
 
 
+_MINE = (
+    runs.c.id == sa.bindparam("run"),
+    runs.c.claimed_by == sa.bindparam("worker"),
+    runs.c.state == sa.literal_column("'running'"),
+)
+_IS_MINE = sa.select(runs.c.id).where(*_MINE).with_for_update()
 _HOLD = (
     sa.update(runs)
-    .where(
-        runs.c.id == sa.bindparam("run"),
-        runs.c.claimed_by == sa.bindparam("worker"),
-        runs.c.state == sa.literal_column("'running'"),
-    )
+    .where(*_MINE)
     .values(
         attempts=0,
         claimed_until=sa.bindparam("until"),
@@ -142,7 +144,7 @@ class Drive:
             await versions.undo(app, run.dataset, self._version, error)
 
         def end(conn: Connection) -> None:
-            self._hold(conn, self._place)
+            self._hold_with_dataset(conn)
             progress.close(conn, run, state, app.clock.now(), error=error, data=self._counts())
 
         await self._write(end)
@@ -169,6 +171,11 @@ class Drive:
         if row is None:
             raise LostError
         return _Held(*row)
+
+    def _hold_with_dataset(self, conn: Connection) -> _Held:
+        """Keep the run where it is, for a step that changes its dataset: that is locked first, as by whoever cancels."""
+        datasets.by_number(conn, self._run.dataset, lock=True)
+        return self._hold(conn, self._place)
 
     def _counts(self) -> dict[str, Any]:
         return {"version": self._version, **self._totals}
@@ -199,6 +206,9 @@ class Drive:
         def begin(conn: Connection) -> tuple[versions.Version, Run]:
             if self._version is not None:
                 return versions.find(conn, run.dataset, self._version), run
+            datasets.by_number(conn, run.dataset, lock=True)
+            if conn.execute(_IS_MINE, {"run": run.id, "worker": app.worker}).first() is None:
+                raise LostError
             about = {"run_id": run.id, "made_by": run.made_by, "notes": place.get("notes")}
             version = versions.begin(conn, run.dataset, app.clock.now(), source=source.name, **about)
             mode = source.mode(run.mode, version.cursor)
@@ -305,7 +315,7 @@ class Drive:
 
         def end(conn: Connection) -> None:
             now, cursor = app.clock.now(), self._place["cursor"]
-            held = self._hold(conn, self._place)
+            held = self._hold_with_dataset(conn)
             unchanged = versions.forgo(conn, run.dataset, number, cursor)
             about = {"fetched": held.fetched, "pages": held.pages, "unchanged": unchanged}
             if unchanged:

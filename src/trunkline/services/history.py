@@ -251,9 +251,15 @@ def rebase(
 
 
 _OWN = sa.text("SELECT position FROM records WHERE dataset = :dataset AND valid_from = :version LIMIT :most")
+_HAS_OWN = sa.text("SELECT 1 FROM records WHERE dataset = :dataset AND valid_from = :version LIMIT 1")
 _ENDED_BY = sa.text(
     "SELECT position FROM records WHERE dataset = :dataset AND valid_to = :version LIMIT :most"
 )
+
+
+def has_own(conn: Connection, dataset: int, version: int) -> bool:
+    """Tell whether a version has rows of its own: records that changed, or copies after a roll back."""
+    return conn.scalar(_HAS_OWN, {"dataset": dataset, "version": version}) is not None
 
 
 def take_back(conn: Connection, dataset: int, version: int) -> bool:

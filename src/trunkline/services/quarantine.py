@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from trunkline.context import Context
-from trunkline.ids import new_id
+from trunkline.db import insert
 from trunkline.services import datasets, edits, history, versions
 from trunkline.services.datasets import Dataset
 from trunkline.services.versions import Row, Version
@@ -52,11 +54,16 @@ class Replay(NamedTuple):
 
 
 def add(conn: Connection, dataset: int, number: int, bad: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Keep rows that a version could not take in, each with its reason and its text, and count them there."""
+    """Keep rows that a version could not take in, each with its reason and its text, and count them there.
+
+    A row that waits here already, from an earlier version, stays as it is: sources send the same again with every run.
+    """
     version = versions.find(conn, dataset, number)
-    rows = [
-        {
-            "id": new_id(),
+    rows = {}
+    for reason, text in bad:
+        known_as = _id(dataset, text)
+        rows[known_as] = {
+            "id": known_as,
             "workspace_id": version.workspace_id,
             "dataset": dataset,
             "version": number,
@@ -64,14 +71,23 @@ def add(conn: Connection, dataset: int, number: int, bad: Sequence[tuple[str, st
             "data": text.replace("\0", "\\u0000"),
             "created_at": now,
         }
-        for reason, text in bad
-    ]
     if rows:
-        conn.execute(sa.insert(quarantine), rows)
+        insertion = insert(conn.dialect.name, quarantine)
+        anew = {name: insertion.excluded[name] for name in ("version", "reason", "created_at")}
+        was_taken = quarantine.c.replayed_at.is_not(None)
+        again = insertion.on_conflict_do_update(
+            index_elements=["id"], set_={**anew, "replayed_at": None}, where=was_taken
+        )
+        conn.execute(again, list(rows.values()))
         counted = sa.update(version_rows).where(
             version_rows.c.dataset == dataset, version_rows.c.number == number
         )
-        conn.execute(counted.values(quarantined=version_rows.c.quarantined + len(rows)))
+        conn.execute(counted.values(quarantined=version_rows.c.quarantined + len(bad)))
+
+
+def _id(dataset: int, text: str) -> str:
+    digest = blake2b(f"{dataset} {text}".encode(errors="surrogatepass"), digest_size=16).digest()
+    return str(UUID(bytes=digest))
 
 
 async def list_page(

@@ -21,7 +21,7 @@ from trunkline.services.datasets import Dataset
 from trunkline.services.events import NewEvent
 from trunkline.services.history import Counts, Place, Row, to_row
 from trunkline.tables import datasets as dataset_rows
-from trunkline.tables import plain, versions
+from trunkline.tables import plain, quarantine, versions
 
 __all__ = ["Counts", "Row", "to_row"]
 
@@ -268,18 +268,30 @@ def finish(
     if reason is None:
         _put_live(conn, found, finished, now)
     elif reason != hold:
+        _overtake(conn, finished, f"Version {number} waits instead.")
         _tell(conn, found, "dataset.version_waiting", finished, now, severity="medium")
     return find(conn, dataset, number)
 
 
+_HAS_BAD = sa.select(sa.literal(1)).where(
+    quarantine.c.dataset == sa.bindparam("of"), quarantine.c.version == sa.bindparam("at")
+)
+
+
 def forgo(conn: Connection, dataset: int, number: int, cursor: Any) -> bool:
-    """Drop a version that was begun and changes nothing: only the cursor moves on. Tell whether it was one."""
+    """Drop a version that was begun and changes nothing: only the cursor moves on. Tell whether it was one.
+
+    After a roll back of much it is none: its copies save the next versions making them again.
+    """
     found = datasets.by_number(conn, dataset, lock=True)
     version = find(conn, dataset, number, lock=True)
-    changes = version.added + version.changed + version.removed + version.quarantined
+    changes = version.added + version.changed + version.removed
     if changes or version.base is None or version.base != found.active_version:
         return False
+    if conn.scalar(_HAS_BAD, {"of": dataset, "at": number}) or history.has_own(conn, dataset, number):
+        return False
     _check_ingesting(version.status, number)
+    _overtake(conn, version, "A later run found what is active to be right.")
     conn.execute(sa.delete(versions).where(_ONE), {"of": dataset, "at": number})
     if version.base == number - 1:  # else rows that went on as copies have this number
         _set_dataset(conn, dataset, newest_version=version.base)
@@ -327,12 +339,18 @@ def _put_live(conn: Connection, dataset: Dataset, version: Version, now: datetim
     """Exchange the active version for another, with its cursor: what waits from before is overtaken by it."""
     if dataset.active_version is not None:
         _set(conn, dataset.number, dataset.active_version, status="inactive")
-    older = sa.update(versions).where(_OF_DATASET, versions.c.status == "waiting")
-    overtaken = {"status": "failed", "reason": f"Version {version.number} went live instead."}
-    conn.execute(older.where(versions.c.number < version.number), {"of": dataset.number, **overtaken})
+    _overtake(conn, version, f"Version {version.number} went live instead.")
     _set(conn, dataset.number, version.number, status="active", activated_at=now, reason=None)
     _set_dataset(conn, dataset.number, active_version=version.number, cursor=version.cursor, updated_at=now)
     _tell(conn, dataset, "dataset.version_activated", version, now)
+
+
+def _overtake(conn: Connection, version: Version, reason: str) -> None:
+    """Give up the versions that wait from before another: so there is never more than one to decide on."""
+    older = sa.update(versions).where(
+        _OF_DATASET, versions.c.status == "waiting", versions.c.number < version.number
+    )
+    conn.execute(older, {"of": version.dataset, "status": "failed", "reason": reason})
 
 
 def _tell(
