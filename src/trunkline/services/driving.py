@@ -198,6 +198,8 @@ class Drive:
             await batches.aclose()
             if storing is not None:  # what comes after must not overtake it
                 await asyncio.wait([storing])
+                if not storing.cancelled():
+                    storing.exception()  # looked at: when the run is cancelled, nobody else does
 
     async def _begin(self, source: Source) -> Any:
         """Begin a version, or find the one that was begun; return the cursor to start from."""
