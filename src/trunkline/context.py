@@ -164,6 +164,8 @@ class App:
     """What is being sent; made and used by `services/sending.py` alone."""
     filler: Any = None
     """How far the search index is filled; made and used by `services/index.py` alone."""
+    meaning: Any = None
+    """What searching by meaning needs, None when it is off; made and used by `services/meaning.py` alone."""
     crew: Any = None
     """The runs under way; made and used by `services/sync.py` alone."""
     worker: str = field(default_factory=new_id)

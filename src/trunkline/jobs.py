@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from trunkline import log
 from trunkline.context import App
-from trunkline.services import api_keys, index, ingest, retention, routing, sending, sync
+from trunkline.services import api_keys, index, ingest, meaning, retention, routing, sending, sync
 
 _LOG = log.get("trunkline.jobs")
 
@@ -29,6 +29,7 @@ JOBS: tuple[Job, ...] = (
     Job("routing", 1.0, routing.route_due, "events"),
     Job("sending", 1.0, sending.send_due, "deliveries", sending.stop),
     Job("index", 1.0, index.fill_due, "index"),
+    Job("meaning", 5.0, meaning.fill_due, "index"),
     Job("runs", 1.0, sync.run_due, "runs", sync.stop),
     Job("retention", retention.EVERY_SECONDS, retention.prune_due),
 )

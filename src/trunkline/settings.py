@@ -65,6 +65,10 @@ class Settings:
     event_retention_days: float = _setting(
         30.0, "how long events, the requests they were read from, and finished deliveries are kept, in days"
     )
+    vectors: bool = _setting(
+        False,
+        "true: records are also searched by meaning; needs the extra `vectors` and a gigabyte of memory",
+    )
     log_level: str = _setting(
         "info", "debug, info, warning or error", one_of=("debug", "info", "warning", "error")
     )

@@ -448,6 +448,15 @@ RECORD_WORDS = {  # the search index, which is no table like others
     ),
 }
 
+record_vectors = sa.Table(  # what records mean, for searching by it
+    "record_vectors",
+    metadata,
+    sa.Column("dataset", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # a byte a number
+    sqlite_with_rowid=False,  # those of a dataset stand together
+)
+
 quarantine = sa.Table(
     "quarantine",
     metadata,

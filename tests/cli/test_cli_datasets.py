@@ -142,6 +142,26 @@ def test_hits_are_shown_with_what_was_found_as_plain_text(hub: Run, fake: FakeHu
     assert fake.last("GET").query == {"q": "mail slow*", "limit": "10", "any": "true"}
 
 
+def test_by_meaning_a_hit_without_the_words_shows_its_record_and_what_is_missing_is_told(
+    hub: Run, fake: FakeHub
+) -> None:
+    hit = {
+        "key": "INC1",
+        "version": 3,
+        "since": 1,
+        "score": 0.51234,
+        "highlights": [],
+        "record": {"t": "Post"},
+    }
+    answer = {"items": [hit], "has_more": False, "version": 3, "covered": {"records": 1_200, "of": 3_000}}
+    fake.answer("GET", f"{ROOT}/search", answer)
+    result = hub("search", "incidents", "mail", "--mode", "meaning")
+    assert "0.512" in result.stdout
+    assert '"t":"Post"' in result.stdout.replace(" ", "")
+    assert "1,200 of 3,000 records" in result.stderr
+    assert fake.last("GET").query == {"q": "mail", "limit": "10", "mode": "meaning"}
+
+
 def test_a_sync_is_watched_until_it_ends(hub: Run, fake: FakeHub) -> None:
     result = hub("sync", "incidents", "--full")
     assert fake.last("POST").body == {"mode": "full"}

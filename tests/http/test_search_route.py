@@ -7,7 +7,7 @@ import pytest
 
 from http_asgi import Client, Reply
 from trunkline.context import Context, own_context
-from trunkline.services import datasets, index, versions
+from trunkline.services import datasets, index, meaning, versions
 from trunkline.services.datasets import Draft
 
 RECORDS = {f"INC{number}": {"title": f"Printer {number} <jams>", "state": "open"} for number in range(12)}
@@ -52,6 +52,7 @@ async def test_hits_come_with_all_there_is_to_show(bob: Client, path: str) -> No
         "continuation_token": None,
         "total": 1,
         "version": 1,
+        "covered": None,
     }
 
 
@@ -89,6 +90,9 @@ async def test_any_word_and_filters_are_asked_for_in_the_query(alice: Client, pa
         ("q=x&version=0", 422, "version"),
         ("q=x&version=99999999999999", 422, "version"),
         ("q=x&version=2", 404, ""),
+        ("q=x&mode=magic", 422, "mode"),
+        ("q=x&mode=meaning", 422, "mode"),
+        ("q=x&mode=both", 422, "mode"),
     ],
 )
 async def test_bad_questions_are_answered_by_name(
@@ -98,6 +102,21 @@ async def test_bad_questions_are_answered_by_name(
     assert reply.status == status
     if field:
         assert field in {each["loc"][1] for each in reply.json["detail"]}
+
+
+async def test_by_meaning_the_answer_says_how_many_records_can_be_found(alice: Client, path: str) -> None:
+    app = alice.hub.app
+    app.meaning = meaning.Meaning(lambda texts: [[float("7" in text), 1.0] for text in texts])
+    empty = (await ask(alice, path, "7", "&mode=meaning")).json
+    assert (empty["items"], empty["covered"]) == ([], {"records": 0, "of": 12})
+    while await meaning.fill_due(app):
+        pass
+    found = (await ask(alice, path, "7", "&mode=meaning&limit=3")).json
+    assert (found["items"][0]["key"], found["items"][0]["score"]) == ("INC7", pytest.approx(1, abs=0.01))
+    assert (found["has_more"], found["continuation_token"], found["total"]) == (True, 3, None)
+    assert found["covered"] == {"records": 12, "of": 12}
+    both = (await ask(alice, path, "printer 7", "&mode=both")).json
+    assert both["items"][0]["key"] == "INC7"
 
 
 async def test_another_workspace_has_no_such_dataset(charlie: Client, path: str) -> None:

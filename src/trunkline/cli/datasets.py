@@ -224,18 +224,25 @@ async def search(
     ],
     *,
     any_word: Annotated[bool, typer.Option("--any", help="One of the words is enough.")] = False,
+    mode: Annotated[str | None, typer.Option(help="words, meaning or both.")] = None,
     version: AtVersion = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many.")] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Search the records of a dataset, best first."""
     query = " ".join(words)
-    found = await hub.datasets.search(dataset, query, version=version, limit=limit, any=any_word or None)
+    more = {"version": version, "limit": limit, "any": any_word or None, "mode": mode}
+    found = await hub.datasets.search(dataset, query, **more)
     if as_json:
         output.show_json(found)
         return
-    rows = [(item["key"], f"{item['score']:.2f}", _highlights(item)) for item in found["items"]]
+    rows = [
+        (item["key"], f"{item['score']:.3g}", _highlights(item) or _short(item["record"]))
+        for item in found["items"]
+    ]
     output.show_table(("key", "score", "found in"), rows, "Nothing found; --any asks for one of the words.")
+    if (covered := found.get("covered")) and covered["records"] < covered["of"]:
+        output.note(f"By meaning, {covered['records']:,} of {covered['of']:,} records are found so far.")
 
 
 def _highlights(item: Mapping[str, Any]) -> str:

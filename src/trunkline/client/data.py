@@ -111,7 +111,7 @@ class Datasets:
         return as_object(await self._hub.request("GET", path, query=query_text({"version": version})))
 
     async def search(self, dataset: str, query: str, **more: Plain) -> dict[str, Any]:
-        """Search the records; `items` are hits, best first. More: version, limit, offset, any, filters."""
+        """Search the records; `items` are hits, best first. More: version, limit, offset, any, mode, filters."""
         path = await self.path(dataset, "search")
         return as_object(await self._hub.request("GET", path, query=query_text({"q": query, **more})))
 

@@ -27,7 +27,7 @@ from trunkline.http.app import Hub
 from trunkline.http.wire import DROP, is_loopback
 from trunkline.ready import forget_ready, read_ready, write_ready
 from trunkline.rest.caller import RestCaller
-from trunkline.services import api_keys, workspaces
+from trunkline.services import api_keys, meaning, workspaces
 from trunkline.settings import Settings
 from trunkline.vault import Vault
 
@@ -58,6 +58,7 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         Invalid, Unavailable: settings, the key file or the database are not usable.
     """
     clock = clock or SystemClock()
+    of_meaning = meaning.open_meaning(settings)
     _make_data_dir(settings.data_dir)
     db = await open_database(settings)
     async with contextlib.AsyncExitStack() as stack:
@@ -68,7 +69,9 @@ async def open_app(settings: Settings, clock: Clock | None = None) -> AsyncItera
         stack.push_async_callback(egress.close)
         caller = RestCaller(egress, clock, settings)
         stack.push_async_callback(caller.close)
-        yield App(settings, clock, db, vault, egress, Registry(settings.connectors_dir), caller)
+        app = App(settings, clock, db, vault, egress, Registry(settings.connectors_dir), caller)
+        app.meaning = of_meaning
+        yield app
 
 
 def _make_data_dir(folder: Path) -> None:

@@ -96,6 +96,7 @@ _FIND = both(
 _END = both("UPDATE records SET valid_to = :version WHERE <positions>")
 _REOPEN = both("UPDATE records SET valid_to = NULL WHERE <positions>")
 _DELETE = both("DELETE FROM records WHERE <positions>")
+_DELETE_VECTORS = both("DELETE FROM record_vectors WHERE dataset = :dataset AND <positions>")
 # In the drivers' own words: at tens of thousands of rows a second each conversion counts.
 _INSERT = "INSERT INTO records (dataset, key, valid_from, hash, data) VALUES (?, ?, ?, ?, ?)"
 _COPY_IN = "COPY records (dataset, key, valid_from, hash, data) FROM STDIN"
@@ -300,5 +301,7 @@ def forget(conn: Connection, dataset: int, kept: Sequence[int]) -> bool:
 def _delete(conn: Connection, dataset: int, positions: list[int]) -> int:
     if positions:
         index.forget(conn, dataset, positions)
-        conn.execute(_DELETE[conn.dialect.name], {"positions": listed(conn, positions)})
+        given = {"positions": listed(conn, positions)}
+        conn.execute(_DELETE[conn.dialect.name], given)
+        conn.execute(_DELETE_VECTORS[conn.dialect.name], given | {"dataset": dataset})  # after their rows
     return len(positions)

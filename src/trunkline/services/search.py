@@ -1,25 +1,25 @@
 """Full-text search over the records of a dataset: one function over SQLite's FTS5 and PostgreSQL's tsvector.
 
 Of very many matches only the newest are ranked, so that no search takes long whatever is searched for. What is searched
-for is read by `search_query.py`, the index is filled by `index.py`.
+for is read by `search_query.py`, the index is filled by `index.py`. By meaning, `meaning.py` ranks.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import log1p
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from trunkline.context import Context
-from trunkline.services import datasets
+from trunkline.services import datasets, meaning
 from trunkline.services.highlights import Highlighter
 from trunkline.services.history import holds
 from trunkline.services.index import BLOCK_BITS, ROWS
 from trunkline.services.records import PAGE_BYTES, Filters, version_to_read
-from trunkline.services.search_query import Term, parse
+from trunkline.services.search_query import Term, loose, parse
 
 MOST_RANKED = 1_000
 """Matches that are ranked: of more, the newest."""
@@ -29,9 +29,11 @@ MOST_COUNTED = 200
 """Of more matches nobody is told how many they are."""
 MOST_SKIPPED = 1_000
 _FEWEST_OF_A_TERM = 100
-_MOST_WITH_PHRASE = 30_000
+_MOST_WITH_PHRASE = 20_000
 _LOOKED_AT = 100  # records at a time
 _MOST_BYTES = 64 * 1024 * 1024
+_FUSED_FROM = 61  # the first place of a ranking when two are fused: customary
+Mode = Literal["words", "meaning", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Search:
     """None: the active one."""
     filters: Filters | None = None
     any_word: bool = False
+    mode: Mode = "words"
     limit: int = 10
     offset: int = 0
 
@@ -66,7 +69,11 @@ class Found:
     items: list[Hit]
     more: bool
     total: int | None
-    """How many match; None when there are too many to know, or when a filter leaves some out."""
+    """How many match; None when there are too many to know, when a filter leaves some out, or by meaning."""
+    covered: int | None = None
+    """By meaning: how many records of the version were compared, those that have a vector."""
+    records: int = 0
+    """How many the version has."""
 
 
 class _Scope(NamedTuple):
@@ -88,18 +95,28 @@ async def search(ctx: Context, dataset_id: str, wanted: Search) -> Found:
     """Search the records of a version: all words are required, unless told otherwise.
 
     Raises:
-        Invalid: naming `q`.
+        Invalid: naming `q`, or `mode` when there is no searching by meaning.
         NotFound, Gone, Conflict: as `records.version_to_read`.
     """
-    terms = parse(wanted.text)
+    terms = loose(wanted.text) if wanted.mode == "meaning" else parse(wanted.text)
+    direction = None if wanted.mode == "words" else await meaning.point(ctx.app, wanted.text)
 
     def read(conn: Connection) -> Found:
         dataset = datasets.find(conn, ctx.workspace_id, dataset_id)
-        version = version_to_read(conn, dataset, wanted.version).number
-        newest = conn.scalar(_INDEXED, {"dataset": dataset.number, "version": version})
-        scope = _Scope(dataset.number, version, newest or 0)
-        ranked = _rank(conn, scope, terms, wanted)
-        return _page(conn, version, ranked, wanted, Highlighter(terms))
+        version = version_to_read(conn, dataset, wanted.version)
+        at = {"dataset": dataset.number, "version": version.number}
+        ranked, covered = _Ranked({}, is_all=True), None
+        if wanted.mode != "meaning":
+            scope = _Scope(**at, newest=conn.scalar(_INDEXED, at) or 0)
+            ranked = _rank(conn, scope, terms, wanted)
+        if direction is not None:
+            near = meaning.nearest(conn, **at, direction=direction, most=_most(wanted))
+            ranked = _Ranked(
+                _fuse(ranked.scores, near.scores) if wanted.mode == "both" else near.scores, is_all=False
+            )
+            covered = near.compared
+        found = _page(conn, version.number, ranked, wanted, Highlighter(terms))
+        return replace(found, covered=covered, records=version.total)
 
     return await ctx.app.db.read(read)
 
@@ -107,8 +124,25 @@ async def search(ctx: Context, dataset_id: str, wanted: Search) -> Found:
 _INDEXED = sa.text("SELECT max(position) FROM index_places WHERE dataset = :dataset AND version <= :version")
 
 
+def _most(wanted: Search) -> int:
+    return MOST_FILTERED if wanted.filters else MOST_RANKED
+
+
+def _best_first(scores: Mapping[int, float]) -> list[int]:
+    return sorted(scores, key=lambda position: (-scores[position], -position))
+
+
+def _fuse(*rankings: Mapping[int, float]) -> dict[int, float]:
+    """Rank by the places in several rankings, whose scores cannot be compared: reciprocal rank fusion."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for place, position in enumerate(_best_first(ranking), _FUSED_FROM):
+            scores[position] = scores.get(position, 0.0) + 1 / place
+    return scores
+
+
 def _rank(conn: Connection, scope: _Scope, terms: Sequence[Term], wanted: Search) -> _Ranked:
-    most = MOST_FILTERED if wanted.filters else MOST_RANKED
+    most = _most(wanted)
     match = _match_sqlite if conn.dialect.name == "sqlite" else _match_postgresql
     if len(terms) == 1 or not wanted.any_word:
         return match(conn, scope, terms, most)
@@ -143,13 +177,12 @@ def _match_sqlite(conn: Connection, scope: _Scope, terms: Sequence[Term], most: 
 # What is found by the index alone is looked up row by row, until there is enough: nothing else is quick for all. The
 # places of words are not in the index: rows are read for a phrase, and there may be very many with its words.
 _MATCH_POSTGRESQL = (
-    "WITH found AS MATERIALIZED (SELECT position, words FROM record_words "  # noqa: S608 - constants
-    "WHERE words @@ CAST(:match AS tsquery) AND position <= :last {limit}) "
-    "SELECT position, ts_rank(words, CAST(:terms AS tsquery), 1) FROM (SELECT f.position, f.words FROM found f "
+    "SELECT position, ts_rank(words, CAST(:terms AS tsquery), 1) FROM (SELECT f.position, f.words FROM "  # noqa: S608
+    "(SELECT position, words FROM record_words WHERE words @@ CAST(:match AS tsquery) AND position <= :last {limit}) f "
     "CROSS JOIN LATERAL (SELECT 1 FROM records r WHERE r.position = f.position "
     f"AND {holds(table='r.')} OFFSET 0) held {{condition}} LIMIT :most) looked_at"
 )
-_WORDS_POSTGRESQL = sa.text(_MATCH_POSTGRESQL.format(limit="", condition=""))
+_WORDS_POSTGRESQL = sa.text(_MATCH_POSTGRESQL.format(limit="OFFSET 0", condition=""))
 _PHRASES_POSTGRESQL = sa.text(
     _MATCH_POSTGRESQL.format(
         limit=f"LIMIT {_MOST_WITH_PHRASE}", condition="WHERE f.words @@ CAST(:terms AS tsquery)"
@@ -163,12 +196,15 @@ def _match_postgresql(conn: Connection, scope: _Scope, terms: Sequence[Term], mo
     words = " & ".join([term.to_tsquery(" & ") for term in terms])
     exact = " & ".join([term.to_tsquery() for term in terms])
     given = {"terms": exact, "last": scope.newest, "version": scope.version, "most": most}
-    rows: Sequence[Any] = ()
+    scores: dict[int, float] = {}
+    is_all = True
     for newest in _newest_first(scope.newest):
         rows = conn.execute(query, given | {"match": f"'#{scope.dataset}' & {newest}{words}"}).all()
-        if len(rows) == most:
+        scores |= dict(map(tuple, rows))
+        is_all = len(rows) < most
+        if not is_all:
             break
-    return _Ranked(dict(map(tuple, rows)), len(rows) < most)
+    return _Ranked(scores, is_all)
 
 
 def _newest_first(newest: int) -> Iterator[str]:
@@ -196,7 +232,7 @@ _RECORDS = {
 
 
 def _page(conn: Connection, version: int, ranked: _Ranked, wanted: Search, highlighter: Highlighter) -> Found:
-    order = sorted(ranked.scores, key=lambda position: (-ranked.scores[position], -position))
+    order = _best_first(ranked.scores)
     total = None
     if wanted.filters is None and ranked.is_all and len(order) <= MOST_COUNTED:
         holding = set(conn.scalars(_HOLDING[conn.dialect.name], _given(conn, version, order)))

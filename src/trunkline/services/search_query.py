@@ -59,6 +59,20 @@ def parse(text: str) -> list[Term]:
     return list(terms)
 
 
+def loose(text: str) -> list[Term]:
+    """Return the words of a text that is searched by its meaning, only so that they can be marked.
+
+    Raises:
+        Invalid: there is no word in it, or too much.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise _wrong(f"has more than {MOST_CHARACTERS:,} characters")
+    found = dict.fromkeys(words(text))
+    if not found:
+        raise _wrong("has no word to search for")
+    return [Term((word,)) for word in found]
+
+
 def _is_prefix(text: str, last: str) -> bool:
     if len(last) > MOST_WORD:
         raise _wrong(f"has a word of more than {MOST_WORD} characters")

@@ -1,4 +1,4 @@
-"""`GET /v1/{workspace_id}/datasets/{dataset_id}/search`: records by their words."""
+"""`GET /v1/{workspace_id}/datasets/{dataset_id}/search`: records by their words, or by what they mean."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,7 +10,7 @@ from trunkline.http.native.models import PaginatedResponse
 from trunkline.http.native.route import Call, Router
 from trunkline.services import search as records_search
 from trunkline.services.records import Filters
-from trunkline.services.search import MOST_SKIPPED, Search
+from trunkline.services.search import MOST_SKIPPED, Mode, Search
 from trunkline.services.search_query import MOST_CHARACTERS
 
 router = Router("Records")
@@ -21,6 +21,7 @@ class SearchQuery(BaseModel):
 
     q: Annotated[str, Field(max_length=MOST_CHARACTERS, description='Words, "phrases", beginnings*')]
     any: bool = Field(False, description="One of the words is enough; all are required otherwise")
+    mode: Mode = Field("words", description="By what to search: words, meaning, or both")
     version: Annotated[int, Field(gt=0, le=2**31 - 1)] | None = Field(None, description="Not the active one")
     filters: str | None = Field(
         None, description='A JSON object of paths and the values wanted there: {"state":"Closed"}'
@@ -47,10 +48,18 @@ class HitResponse(BaseModel):
     record: Any
 
 
+class Covered(BaseModel):
+    """How many of a version's records can be found by meaning already."""
+
+    records: int
+    of: int
+
+
 class SearchResponse(PaginatedResponse[HitResponse]):
     """Hits, best first; `continuation_token` is the next `offset`."""
 
     version: int
+    covered: Covered | None = Field(description="Null when only words were searched")
 
 
 @router.answers(
@@ -68,7 +77,7 @@ async def search_records(
 ) -> dict[str, Any]:
     """Search the records of a version, best first; `total` is null when there are many, or with filters."""
     wanted = Search(
-        query.q, query.version, Filters.parse(query.filters), query.any, query.limit, query.offset
+        query.q, query.version, Filters.parse(query.filters), query.any, query.mode, query.limit, query.offset
     )
     found = await records_search.search(call, str(dataset_id), wanted)
     end = query.offset + len(found.items)
@@ -78,4 +87,5 @@ async def search_records(
         "continuation_token": end if found.more and end <= MOST_SKIPPED else None,
         "total": found.total,
         "version": found.version,
+        "covered": None if found.covered is None else {"records": found.covered, "of": found.records},
     }

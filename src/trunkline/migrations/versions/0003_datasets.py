@@ -144,6 +144,14 @@ def _create_index() -> None:
         sqlite_where=unfilled,
         postgresql_where=unfilled,
     )
+    op.create_table(
+        "record_vectors",
+        sa.Column("dataset", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("position", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("vector", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("dataset", "position", name="pk_record_vectors"),
+        sqlite_with_rowid=False,
+    )
     if op.get_bind().dialect.name == "sqlite":
         op.execute("CREATE VIRTUAL TABLE record_words USING fts5(words, content='', tokenize='ascii')")
         for name, value in (("automerge", 0), ("usermerge", 8), ("crisismerge", 400), ("hashsize", 4194304)):
