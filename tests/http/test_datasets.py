@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from http_asgi import Client, Reply
 from trunkline.context import App
+from trunkline.http.native.datasets import DatasetResponse
 from trunkline.services import quarantine, versions
 from trunkline.services.versions import to_row
 from trunkline.tables import datasets as dataset_rows
@@ -263,3 +264,10 @@ async def test_an_empty_dataset_says_how_to_fill_it(alice: Client):
             404,
             "This dataset has no active version yet: run a sync or upload a file.",
         )
+
+
+async def test_answers_hold_what_the_api_page_says_and_nothing_of_the_inside(alice: Client):
+    made = (await alice.post("/v1/{ws}/datasets", {"name": "shown"})).json
+    listed = (await alice.get("/v1/{ws}/datasets")).json["items"][0]
+    changed = (await alice.put(f"/v1/{{ws}}/datasets/{made['id']}", {"name": "other"})).json
+    assert set(made) == set(listed) == set(changed) == set(DatasetResponse.model_fields)

@@ -58,6 +58,38 @@ async def test_everything_comes_first_and_then_what_changed(
         await settle(synced.app)
 
 
+async def test_what_the_service_says_is_deleted_goes_without_a_full_run(alice: Client, clock: ManualClock):
+    async with SandboxServer(SandboxOptions(clock=clock, only="zendesk")) as server:
+        fake: Any = server.sandbox.services["zendesk"]
+        synced = await dataset_of(alice, server, "tickets")
+        clock.advance(3_600)
+        fake.touch(8, status="deleted")
+        clock.advance(61)
+        first = await synced.run()
+        assert (first.added, first.removed) == (249, 0)
+        clock.advance(3_600)
+        fake.touch(7, status="deleted")
+        fake.touch(8, status="open")
+        clock.advance(61)
+        second = await synced.run()
+        assert (second.mode, second.added, second.changed, second.removed) == ("incremental", 1, 0, 1)
+        path = f"/v1/{{ws}}/datasets/{synced.dataset.id}/records"
+        assert (await alice.get(f"{path}/7")).status == 404
+        assert (await alice.get(f"{path}/8")).status == 200
+        third = await synced.run()
+        assert (third.changed, third.removed) == (0, 0)
+
+
+async def test_nothing_is_asked_about_what_is_deleted(alice: Client, clock: ManualClock):
+    limits = {"zendesk": 100_000}
+    async with SandboxServer(SandboxOptions(clock=clock, only="zendesk", request_limits=limits)) as server:
+        fake: Any = server.sandbox.services["zendesk"]
+        fake.touch(7, status="deleted")
+        clock.advance(61)
+        run = await (await dataset_of(alice, server, "comments")).run()
+        assert (run.state, run.error, run.added) == ("succeeded", None, 249)
+
+
 @pytest.mark.parametrize(
     ("name", "stream", "count"),
     [

@@ -195,6 +195,8 @@ class Stream(_Part):
     for_each: ForEach | None = None
     record_mapping: dict[str, Any] | None = None
     """What to keep of each record, as an endpoint's. `key` and `cursor.field` look into the record as it came."""
+    deleted: dict[str, str | int | bool] | None = None
+    """Paths and the values that a record has once it is deleted: it is taken out, and nothing is asked about it any more."""
 
 
 class Verify(_Part):

@@ -298,6 +298,8 @@ def _paths_of(manifest: Manifest) -> Iterator[tuple[Loc, str | None]]:
         yield ("streams", name, "cursor", "field"), stream.cursor.field if stream.cursor else None
         yield from _mapped_paths(("streams", name, "record_mapping"), stream.record_mapping or {})
         yield from _paging_paths(("streams", name, "paging"), stream.paging)
+        for text in stream.deleted or {}:
+            yield ("streams", name, "deleted", text), text
     for index, rule in enumerate(manifest.events):
         yield ("events", index, "each"), rule.each
     if manifest.notify and manifest.notify.window:

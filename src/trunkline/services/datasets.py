@@ -214,7 +214,7 @@ async def update(ctx: Context, dataset_id: str, change: Change) -> Dataset:
 
     Raises:
         Invalid, NotFound
-        Conflict: the name is taken.
+        Conflict: the name is taken, or a run is under way with other params.
     """
     values: dict[str, Any] = {}
     if change.params is not None:
@@ -225,6 +225,8 @@ async def update(ctx: Context, dataset_id: str, change: Change) -> Dataset:
 
     def write(conn: Connection) -> Dataset:
         before = find(conn, ctx.workspace_id, dataset_id, lock=True)
+        if before.run_id is not None and change.params not in (None, before.params):
+            raise Conflict("A run is under way with the params as they are; wait for it, or cancel it.")
         stored = values | {"updated_at": max(ctx.now, before.updated_at + _TICK)}
         if change.name is not None and change.name != before.name:
             _check_name(conn, ctx.workspace_id, change.name)

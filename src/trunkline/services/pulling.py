@@ -54,6 +54,8 @@ class Batch:
     """None after the last page."""
     total: int | None = None
     """How many records the service says there are in all."""
+    gone: list[str] = field(default_factory=list)
+    """Keys of those that the service says are deleted."""
 
 
 @dataclass(slots=True)
@@ -218,9 +220,11 @@ class Pull:
                         at = following or at
 
     def _children(self, level: _Level, records: list[Any]) -> list[tuple[dict[str, Any], str]]:
-        if level.children is None:
+        if level.children is None or level.stream.for_each is None:
             return []
-        calls = level.children.params(records, self._loaded.target.config)
+        is_deleted = _deletion(self.manifest.streams[level.stream.for_each.stream])
+        there = [record for record in records if not is_deleted(record)]
+        calls = level.children.params(there, self._loaded.target.config)
         return [(params, mark(compact_json(params))) for _, params in calls]
 
     async def _pages(
@@ -268,13 +272,19 @@ class Pull:
     def _batch(self, records: list[Any]) -> Batch:
         """Make rows of records; runs beside the event loop."""
         rows: dict[str, Row] = {}
+        gone: dict[str, None] = {}
         bad: list[tuple[str, str]] = []
         kept: list[str] = []
         good: list[Any] = []
+        is_deleted = _deletion(self.stream)
         for record in records:
             key = self._key.get(record) if isinstance(record, dict) else None
             reason = _fault(record, key, self._key.text)
-            if reason is None:
+            if reason is None and is_deleted(record):
+                gone[str(key)] = None
+                rows.pop(str(key), None)
+            elif reason is None:
+                gone.pop(str(key), None)
                 try:
                     rows[str(key)] = to_row(str(key), self._shaped(record))
                 except TypeError:
@@ -284,7 +294,8 @@ class Pull:
                 bad.append((reason, compact_json(record)))
             else:
                 good.append(record)
-        batch = Batch(list(rows.values()), bad, kept, len(records), self._newest(good), None)
+        newest = self._newest(good)
+        batch = Batch(list(rows.values()), bad, kept, len(records), newest, None, gone=list(gone))
         return _without_secrets(batch, self._redactor)
 
     def _newest(self, records: list[Any]) -> Value | None:
@@ -297,6 +308,12 @@ class Pull:
 
     def _shaped(self, record: Any) -> Any:
         return record if self._mapping is None else self._mapping.apply([record])[0]
+
+
+def _deletion(stream: Stream) -> Callable[[Any], bool]:
+    """Return what tells whether a record of a stream is one that its service says is deleted."""
+    marks = [(Path.compile(path), value) for path, value in (stream.deleted or {}).items()]
+    return lambda record: bool(marks) and all(path.get(record) == value for path, value in marks)
 
 
 async def prepare(ctx: Context, integration_id: str, name: str, params: Mapping[str, Any]) -> Pull:

@@ -210,7 +210,8 @@ async def get_dataset(call: Call, workspace_id: UUID, dataset_id: UUID) -> Datas
     "PUT /v1/{workspace_id}/datasets/{dataset_id}",
     "Dataset.update",
     returns=DatasetResponse,
-    errors=_DATASET | {409: "The name is taken.", 422: "Invalid request body."},
+    errors=_DATASET
+    | {409: "The name is taken, or a run reads with the params.", 422: "Invalid request body."},
 )
 async def update_dataset(
     call: Call, workspace_id: UUID, dataset_id: UUID, body: UpdateDatasetRequest

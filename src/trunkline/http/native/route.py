@@ -8,7 +8,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from itertools import islice
 from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
@@ -116,7 +116,9 @@ class NativeRoute(APIRoute):
             if sent or not plan.is_body_optional:
                 arguments[plan.body[0]] = _validate(plan.body[1], parse_json(sent), "body")
         result = await plan.handler(Context(app, caller, request_id), **arguments)
-        return result if isinstance(result, Answer | Stream) else Answer(plan.status, _encode(result))
+        if isinstance(result, Answer | Stream):
+            return result
+        return Answer(plan.status, _encode(_shown(result, self.response_model)))
 
 
 class Router(APIRouter):
@@ -290,6 +292,17 @@ def _beginning(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _beginning(value[key]) for key in islice(value, MAX_FAULTS)}
     return [_beginning(item) for item in value[:MAX_FAULTS]] if isinstance(value, list) else value
+
+
+def _shown(result: Any, model: Any) -> Any:
+    """Show of what a service returned, or of each item in a page of it, what the route says that it answers."""
+    if is_dataclass(result):
+        return {name: getattr(result, name) for name in model.model_fields}
+    items = result.get("items") if isinstance(result, dict) else None
+    if not items or not is_dataclass(items[0]):
+        return result
+    names = get_args(model.model_fields["items"].annotation)[0].model_fields
+    return result | {"items": [{name: getattr(item, name) for name in names} for item in items]}
 
 
 def _encode(result: Any) -> bytes:
