@@ -102,8 +102,8 @@ async def test_zendesk_is_exported_by_cursor_and_then_only_what_changed(services
     assert [one["id"] for one in (await pull(zendesk, "tickets", last))[0]] == [250, 7]
     zendesk.fake.touch(8, status="deleted")
     clock.advance(61)
-    assert [one["id"] for one in (await pull(zendesk, "tickets", last))[0]] == [250, 7], (
-        "deleted ones are left out"
+    assert [one["id"] for one in (await pull(zendesk, "tickets", last))[0]] == [250, 7, 8], (
+        "deleted ones are told of"
     )
 
 
