@@ -16,7 +16,7 @@ from trunkline.http import dispatch, native
 from trunkline.http.dispatch import FORMATS, owner
 from trunkline.http.native.route import NativeRoute
 
-OPENAPI = Path("/work/shared/contracts/openapi")
+OPENAPI = Path(__file__).parents[2] / "../shared/contracts/openapi"
 WORKSPACE = "0c9a4f8e-8a55-4f0c-8f1b-6f6b1f8d2e33"
 HEADERS = {
     "native": {"authorization": "Bearer tl_x"},

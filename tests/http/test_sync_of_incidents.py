@@ -12,7 +12,7 @@ from trunkline.sandbox import SandboxOptions, SandboxServer
 from trunkline.services import datasets, versions
 from trunkline.services.datasets import Draft
 
-LOG = Path("/work/shared/data/servicenow_incident_log.csv")
+LOG = Path(__file__).parents[2] / "../shared/data/servicenow_incident_log.csv"
 
 
 def shown(server: SandboxServer) -> dict[str, Any]:
