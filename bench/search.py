@@ -108,16 +108,18 @@ class _Corpus:
         """Return questions by kind, each with whether any word will do: all words, any of some, common, beginnings."""
         chance = random.Random(2)
         texts = random.Random(1)
-        three = []
+        three, phrases = [], []
         for _ in range(
             count
         ):  # words that stand together in a record, as somebody who remembers it would type
             words = texts.choices(self.words, cum_weights=self._sums, k=130)
             three.append((" ".join(chance.sample(words, 3)), False))
+            phrases.append((f'"{words[20]} {words[21]}"', False))
         rare = [(" ".join(chance.choices(self.words[200:], k=4)), True) for _ in range(count)]
         common = [(" ".join(chance.sample(self.words[:8], 4)), True) for _ in range(count)]
         begun = [(f"{word[:3]}*", False) for word in chance.choices(self.words[500:], k=count)]
-        return {"all of 3": three, "any of 4": rare, "any of 4 common": common, "beginning*": begun}
+        kinds = {"all of 3": three, "any of 4": rare, "any of 4 common": common, "beginning*": begun}
+        return kinds | {"phrase of 2": phrases}
 
 
 async def _ask(ask: Ask, questions: list[tuple[str, bool]]) -> tuple[float, float]:
@@ -189,7 +191,8 @@ async def _plain(path: Path, corpus: _Corpus) -> AsyncIterator[tuple[float, Ask]
     rate = len(texts) / (time.perf_counter() - started)
 
     async def ask(text: str, any_word: bool) -> object:
-        match = (" OR " if any_word else " AND ").join(text.split())
+        is_phrase = text.startswith('"')
+        match = text if is_phrase else (" OR " if any_word else " AND ").join(text.split())
         query = (
             "SELECT rowid, text, bm25(documents) FROM documents WHERE documents MATCH ? ORDER BY 3 LIMIT 10"
         )
