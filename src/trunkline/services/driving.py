@@ -248,7 +248,7 @@ class Drive:
         def store(conn: Connection) -> tuple[_Held, dict[str, int]]:
             held = self._hold(conn, place or before, batch.fetched, 0 if place is None else 1, 1)
             counts = versions.write_page(conn, run.dataset, version, batch.rows)
-            gone = versions.remove(conn, run.dataset, version, batch.gone)
+            gone = versions.remove(conn, run.dataset, version, batch.gone) if batch.gone else None
             if batch.bad:
                 quarantine.add(conn, run.dataset, version, batch.bad, now)
             if is_tracked:
@@ -258,7 +258,7 @@ class Drive:
             new = {
                 "added": totals["added"] + counts.added,
                 "changed": totals["changed"] + counts.changed,
-                "removed": totals["removed"] + counts.removed + gone.removed,
+                "removed": totals["removed"] + counts.removed + (gone.removed if gone else 0),
                 "quarantined": totals["quarantined"] + len(batch.bad),
             }
             about = {"run_id": run.id, "version": version, "fetched": held.fetched, "pages": held.pages}

@@ -19,15 +19,15 @@ from trunkline.context import App
 from trunkline.services.words import MOST_WORD, WORD, indexed
 from trunkline.tables import RECORD_WORDS
 
-BATCH = 500
+BATCH = 1_000
 _BATCH_BYTES = 4 * 1024 * 1024
 _AT_ONCE = 8
 _IN_A_ROW = 8  # of one version, before others have their turn
-_MERGE_EVERY = 100  # batches: each is a segment of its own, and a search opens all of them
+_MOST_UNMERGED = 200  # batches: each is a segment of its own, and a search opens all of them
 _MERGED_PAGES = 40
 _MISSES = 3  # in a row: another worker fills the same
 _WRITING_SECONDS = 0.25  # so long after rows have come, more are expected
-_REST = 2.0
+_REST = 4.0
 _REMEMBERED = 1_000
 ROWS = 1 << 40
 """SQLite names a document by its dataset times this, plus its row: so a dataset's documents stand together."""
@@ -146,7 +146,7 @@ async def _fill_some(app: App, filler: _Filler, work: _Work) -> bool:
         if not batch.documents:
             break
         started = now
-    if filler.batches >= _MERGE_EVERY:
+    if filler.batches > _MOST_UNMERGED:
         await _merge(app, filler)
     return True
 
@@ -246,13 +246,12 @@ async def _merge(app: App, filler: _Filler) -> None:
 
     Unless that has gone first for long.
     """
-    is_due = filler.batches >= _MERGE_EVERY
+    is_due = filler.batches > _MOST_UNMERGED
     rung = app.bells.index.rung
     step = _clean if app.db.dialect == "postgresql" else _merge_some
     while await app.db.write(step):
         if app.stopping or (app.bells.index.rung != rung and not is_due):
-            filler.batches = 1  # goes on later
-            return
+            return  # goes on later
     filler.batches = 0
 
 

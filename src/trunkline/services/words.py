@@ -6,7 +6,7 @@ only be taken out of SQLite's index by the very text it went in with.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -57,5 +57,22 @@ def texts(record: Any, most: int = MOST_TEXT) -> Iterator[tuple[Steps, str]]:
 
 def indexed(data: str) -> str:
     """Return what of a stored record goes into the index: words with something between them."""
-    text = " ".join([text for _, text in texts(orjson.loads(data))])
+    found: list[str] = []
+    _gather((orjson.loads(data),), found)
+    text = " ".join(found)
+    if len(text) >= MOST_TEXT:
+        text = " ".join([text for _, text in texts(orjson.loads(data))])
     return text if text.isascii() else " ".join(words(text))
+
+
+def _gather(values: Iterable[Any], found: list[str]) -> None:
+    """Add what `texts` yields while there is room for all of it, without the ways to it: several times as fast."""
+    for value in values:
+        if value.__class__ is str:
+            found.append(value)
+        elif isinstance(value, dict):
+            _gather(value.values(), found)
+        elif isinstance(value, list):
+            _gather(value, found)
+        elif value is not None and not isinstance(value, bool):
+            found.append(str(value))
