@@ -29,6 +29,8 @@ from trunkline.settings import Settings
 _POSTGRES = "TRUNKLINE_TEST_POSTGRES"
 _SYLLABLES = [first + second for first in "bdklmnprstv" for second in "aeiou"]
 _PAGE = 1_000
+_QUIET = 1.1
+"""Seconds after which the index is merged."""
 Ask = Callable[[str, bool], Awaitable[object]]
 
 
@@ -168,6 +170,8 @@ async def _fill(app: App, ctx: Context, dataset: Dataset, corpus: _Corpus) -> fl
     started = time.perf_counter()
     await index.fill_due(app)
     rate = len(rows) / (time.perf_counter() - started)
+    await app.clock.sleep(_QUIET)
+    await index.fill_due(app)  # merges
     await app.db.write(partial(versions.finish, **at, now=ctx.now))
     return rate
 

@@ -27,7 +27,8 @@ _MOST_UNMERGED = 200  # batches: each is a segment of its own, and a search open
 _MERGED_PAGES = 40
 _MISSES = 3  # in a row: another worker fills the same
 _WRITING_SECONDS = 0.25  # so long after rows have come, more are expected
-_REST = 4.0
+_REST = 8.0
+_QUIET_SECONDS = 1.0  # without news, before what is there is merged
 _REMEMBERED = 1_000
 ROWS = 1 << 40
 """SQLite names a document by its dataset times this, plus its row: so a dataset's documents stand together."""
@@ -65,6 +66,7 @@ class _Filler:
     is_checked: bool = False
     batches: int = 0
     """Since all was merged."""
+    filled_at: float = -math.inf
     newest: dict[tuple[int, int], tuple[int | None, float]] = field(default_factory=dict)
 
     def is_written(self, work: _Work, now: float) -> bool:
@@ -114,9 +116,11 @@ async def fill_due(app: App) -> None:
     while not app.stopping and misses < _MISSES and (waiting := await app.db.read(_waiting)):
         moved = any([await _fill_some(app, filler, work) for work in waiting])
         filled, misses = filled or moved, 0 if moved else misses + 1
+    now = app.clock.monotonic()
     if filled:
+        filler.filled_at = now
         app.bells.index.ring()
-    if filler.batches:
+    if filler.batches and now - filler.filled_at >= _QUIET_SECONDS:
         await _merge(app, filler)
 
 
