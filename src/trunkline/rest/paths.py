@@ -82,6 +82,8 @@ class Path:
 
     def get(self, value: Any) -> Any:
         """Look the path up: MISSING if it leads nowhere, a flat list of all found when it has a `[]`."""
+        if len(self.steps) == 1 and isinstance(value, dict) and isinstance(self.steps[0], str):
+            return value.get(self.steps[0], MISSING)  # most paths, asked of every record of a sync
         for position, step in enumerate(self.steps):
             if step is EACH:
                 return _collect(value, self.steps[position:])
