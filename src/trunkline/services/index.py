@@ -64,8 +64,8 @@ class _Filler:
     """What one process knows of its filling."""
 
     is_checked: bool = False
-    batches: int = 0
-    """Since all was merged."""
+    batches: int = 1
+    """Since all was merged; an earlier process may have left some."""
     filled_at: float = -math.inf
     newest: dict[tuple[int, int], tuple[int | None, float]] = field(default_factory=dict)
 
